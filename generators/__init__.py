@@ -1,0 +1,1 @@
+"""Generator cards and the diffusers adapter."""

@@ -1,0 +1,1 @@
+"""Grammars of meta-responses: data only."""

@@ -1,0 +1,1 @@
+"""ModaVerse: an agent-style any-to-any multimodal system."""

@@ -1,0 +1,1 @@
+"""ImageBind, written afresh: network, preprocessing and tokenizer."""

@@ -1,0 +1,193 @@
+"""What the layers ask of each other: protocols, and the values that cross them.
+
+The loop (`modaverse.orchestrator`) knows nothing but this page, `context` and `metaresponse`. For each
+protocol `modaverse.testing` ships a scripted fake, which the tests use instead of patching.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from modaverse.context import Media, Modality
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+
+# ------------------------------------------------------------------------------ decoded media
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """A decoded picture: `array` is (height, width, 3), uint8, RGB."""
+
+    array: np.ndarray
+
+    @property
+    def modality(self) -> Modality:
+        return Modality.IMAGE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """A decoded clip: `array` is (frames, height, width, 3), uint8, RGB; `fps` is in frames per second."""
+
+    array: np.ndarray
+    fps: float
+
+    @property
+    def modality(self) -> Modality:
+        return Modality.VIDEO
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waveform:
+    """Decoded sound: `array` is (samples, channels), float32 in [-1, 1]; `sample_rate` is in Hz."""
+
+    array: np.ndarray
+    sample_rate: int
+
+    @property
+    def modality(self) -> Modality:
+        return Modality.AUDIO
+
+
+Decoded = Pixels | Frames | Waveform
+
+
+# ----------------------------------------------------------------------------------- generators
+
+
+@dataclass(frozen=True, slots=True)
+class CallSpec:
+    """What may be called: one entry for each `Model` that a meta-response can name.
+
+    `source` is the modality that `Source` must have, or None where a call takes no source.
+    `options_schema` is a JSON Schema (draft 2020-12) of the `Options` object.
+    """
+
+    model: str
+    makes: Modality
+    source: Modality | None = None
+    options_schema: Mapping[str, Any] = field(
+        default_factory=lambda: {"type": "object", "additionalProperties": False}, hash=False
+    )
+    max_input_chars: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One call, complete: everything that decides the bytes of what is made."""
+
+    model: str
+    prompt: str
+    seed: int
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    source: Media | None = None
+
+
+Progress = Callable[[int, int], None]
+"""Called with (step, steps) after each step of a generator."""
+
+Cancelled = Callable[[], bool]
+"""Asked between steps; True means that nobody wants the result any more."""
+
+
+class Generator(Protocol):
+    """Makes one medium from one request.
+
+    `load` is explicit, may take minutes and may be called again; `generate` may assume it.
+
+    Raises (`generate`):
+        GenerationError: with a cause and a hint; GenerationCancelled soon after `cancelled()` is True.
+    """
+
+    @property
+    def spec(self) -> CallSpec: ...
+
+    def load(self) -> None: ...
+
+    def generate(
+        self, request: GenerationRequest, *, progress: Progress, cancelled: Cancelled
+    ) -> Decoded: ...
+
+
+# -------------------------------------------------------------------------------------- encoder
+
+
+class Encoder(Protocol):
+    """Turns media into embeddings, all of one width `dim`."""
+
+    @property
+    def dim(self) -> int: ...
+
+    def encode(self, media: Sequence[Media]) -> torch.Tensor:
+        """Embeddings of `media`, in order: (len(media), dim), float32, as the network gives them
+        (their norm differs by modality; projectors normalise).
+
+        Raises:
+            MediaError: a file cannot be decoded.
+        """
+        ...
+
+
+# --------------------------------------------------------------------------------- language model
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen. `temperature` 0 is greedy."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_new_tokens: int = 512
+
+
+class Transcript(Protocol):
+    """The one list of tokens and embeddings that only ever grows, with its KV cache.
+
+    Every `add_*` puts *given* positions at the end (never sampled, never part of the loss);
+    `next_token` samples one and appends it.
+    """
+
+    def add_user_start(self) -> None: ...
+
+    def add_user_end(self) -> None:
+        """Close the user's turn and open the assistant's."""
+        ...
+
+    def add_text(self, text: str) -> None:
+        """Text from outside: it never becomes a control token of any kind."""
+        ...
+
+    def add_media(self, number: int, modality: Modality, embedding: torch.Tensor) -> None:
+        """`<media>N: ▪▪▪▪</media>`; `embedding` is (dim,), as the encoder gave it."""
+        ...
+
+    def next_token(self, allow: Callable[[torch.Tensor], torch.Tensor] | None = None) -> int:
+        """Sample, append and return one token; `allow` maps logits (vocabulary,) to masked logits."""
+        ...
+
+    def is_end(self, token: int) -> bool: ...
+
+    def __len__(self) -> int:
+        """Positions so far."""
+        ...
+
+    def mark(self) -> int: ...
+
+    def rewind(self, mark: int) -> None:
+        """Forget everything after `mark`."""
+        ...
+
+
+class LanguageModel(Protocol):
+    """Makes empty transcripts; one model serves any number of them, one at a time."""
+
+    def transcript(self, *, seed: int, sampling: Sampling) -> Transcript: ...
+
+    @property
+    def context_length(self) -> int: ...

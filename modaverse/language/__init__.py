@@ -1,0 +1,1 @@
+"""The LLM side: prompts, model, projectors and decoding with splices."""

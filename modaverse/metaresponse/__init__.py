@@ -1,0 +1,1 @@
+"""The language of meta-responses: one grammar, a streaming parser and a token mask."""

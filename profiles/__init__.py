@@ -1,0 +1,1 @@
+"""Profiles: TOML files, and the weights of `mini`."""
