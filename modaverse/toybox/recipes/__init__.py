@@ -1,0 +1,1 @@
+"""Recipes that train every part of `mini` from nothing."""
