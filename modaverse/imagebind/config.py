@@ -70,16 +70,16 @@ class ImageBindConfig:
     depth_patch: int = 16
     thermal_patch: int = 16
 
-    # Video: `video_clips` clips of `video_clip_seconds`, spread evenly from start to end; of each clip
-    # `video_frames` frames from its first to its last, which is also the depth of the stem's kernel;
-    # of each frame `video_crops` square crops along the long side.
+    # Video: `video_clips` clips of `video_clip_seconds`, clip i of n starting i/n of the way to the last
+    # possible start; of each clip `video_frames` frames from its first to its last, which is also the depth
+    # of the stem's kernel; of each frame `video_crops` square crops along the long side.
     video_clips: int = 5
     video_clip_seconds: float = 2.0
     video_frames: int = 2
     video_crops: int = 3
 
-    # Sound: `audio_clips` clips of `audio_clip_seconds` at `audio_sample_rate` Hz, each a filter bank of
-    # `audio_mel_bins` × `audio_frames`, shifted by -audio_mean and divided by audio_std.
+    # Sound: `audio_clips` clips of `audio_clip_seconds` at `audio_sample_rate` Hz, spread in the same way,
+    # each a filter bank of `audio_mel_bins` × `audio_frames`, less audio_mean, divided by audio_std.
     audio_sample_rate: int = 16_000
     audio_clips: int = 3
     audio_clip_seconds: float = 2.0

@@ -122,7 +122,7 @@ class ImageBind(nn.Module):
         if modality == "text":
             return TextHead(self.config)
         width = self.config.trunk(modality)[0]
-        # The checkpoint counts the choice of the class token as a step of its own; `forward` makes it before the
+        # The checkpoint counts the choice of the class token as a step of its own; here it is made before the
         # LayerNorm, which spares the norm of all other positions.
         steps: list[nn.Module] = [nn.LayerNorm(width, eps=EPS), nn.Identity()]
         if modality == "imu":
@@ -200,7 +200,7 @@ class ImageBind(nn.Module):
             ) from error
 
     def _concerns(self, key: str) -> bool:
-        """False for a key of a modality that this net does not hold. Unknown keys concern it: they are faults."""
+        """False for a key of a modality that this net does not hold. Unknown keys are faults, so they do."""
         part = key.split(".")
         return len(part) < 2 or part[1] not in MODALITIES or part[1] in self.modalities
 
@@ -217,8 +217,8 @@ class ImageBind(nn.Module):
         """A net in eval mode from a `.safetensors` file or the published `imagebind_huge.pth`.
 
         Only the tensors of the modalities asked for are read (safetensors) or kept (.pth, which torch maps
-        into memory with `weights_only=True`). Without `config`, the one that the file's metadata holds, else the
-        published one. `dtype` None keeps the file's types.
+        into memory with `weights_only=True`). Without `config`, the one in the file's metadata holds, or else
+        the published one. `dtype` None keeps the file's types.
 
         Raises:
             ModelNotFound: there is no such file.

@@ -50,7 +50,7 @@ class SpaceTimePatches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, H, W) or (b, 3, t, H, W) -> (b, patches, d), row by row."""
         if x.ndim == 4:
-            # A still picture stands for `frames` equal frames: the same product with a kernel summed over time.
+            # A still picture stands for equal frames: the same product with a kernel summed over time.
             x, weight = x.unsqueeze(2), self.weight.sum(dim=2, keepdim=True)
         else:
             weight = self.weight
