@@ -51,7 +51,7 @@ def cat(s: Sketch, look: Look) -> None:
     for side in (-1, 1):
         _eye(s, hx + side * 0.21 + 0.02, hy - 0.05, 0.1)
     s.polygon([(hx - 0.08, hy + 0.09), (hx + 0.08, hy + 0.09), (hx, hy + 0.19)], PINK)
-    s.line([(hx - 0.09, hy + 0.25), (hx, hy + 0.23), (hx + 0.09, hy + 0.25)], 0.05, p.line)
+    s.line([(hx - 0.13, hy + 0.21), (hx, hy + 0.29), (hx + 0.13, hy + 0.21)], 0.05, p.line)
 
 
 def dog(s: Sketch, look: Look) -> None:

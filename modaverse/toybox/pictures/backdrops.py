@@ -48,6 +48,11 @@ def _jitter(colour: tuple[float, float, float], draws: np.ndarray) -> RGB:
     return hsv(h + 6 * float(draws[0]), s * (1 + 0.12 * float(draws[1])), v * (1 + 0.04 * float(draws[2])))
 
 
+def _scattered(k: int, offset: float, jitter: float) -> float:
+    """The k-th of points spread evenly without a visible order (steps of the golden ratio), in 0..1."""
+    return (0.618034 * k + 0.5 * float(offset) + jitter) % 1.0
+
+
 def _cloud(stage: Stage, x: float, y: float, size: float, fill: RGB) -> None:
     shade = mix(fill, (140, 165, 200), 0.25)
     for dx, dy, r in ((-1.0, 0.1, 0.62), (0.95, 0.12, 0.6)):
@@ -57,11 +62,11 @@ def _cloud(stage: Stage, x: float, y: float, size: float, fill: RGB) -> None:
         stage.ellipse(x + dx * size, y + dy * size, r * size, r * 0.8 * size, fill)
 
 
-def _clouds(stage: Stage, u: np.ndarray, count: int, low: float, time: float) -> None:
+def _clouds(stage: Stage, u: np.ndarray, count: int, high: float, low: float, time: float) -> None:
     for k in range(count):
         a, b, c = (float(x) for x in u[3 * k : 3 * k + 3])
         x = (k + 0.5 + 0.7 * a) / count + 0.05 * time
-        _cloud(stage, x, 0.08 + (low - 0.08) * (0.5 + 0.5 * b), 0.075 + 0.02 * c, (255, 255, 255))
+        _cloud(stage, x, high + (low - high) * (0.5 + 0.5 * b), 0.075 + 0.02 * c, (255, 255, 255))
 
 
 def _day(pixels: int, u: np.ndarray, time: float) -> Stage:
@@ -78,7 +83,7 @@ def _day(pixels: int, u: np.ndarray, time: float) -> Stage:
         )  # fmt: skip
     stage.ellipse(x, y, r * 1.12, r * 1.12, (255, 240, 175))
     stage.ellipse(x, y, r * 0.95, r * 0.95, (255, 212, 70))
-    _clouds(stage, u[12:], 2, 0.42, time)
+    _clouds(stage, u[12:], 2, 0.2, 0.46, time)
     ground = _jitter((70, 0.3, 0.85), u[20:23])
     stage.ridge(horizon - 0.05, 0.015, 0.9, float(u[23]), mix(ground, (120, 170, 190), 0.45))
     stage.ridge(horizon, 0.008, 0.7, float(u[24]), ground)
@@ -92,7 +97,7 @@ def _night(pixels: int, u: np.ndarray, time: float) -> Stage:
     stage = Stage(pixels, top, low, horizon)
     for k in range(14):
         a, b, c = (float(x) for x in u[30 + 3 * k : 33 + 3 * k])
-        x, y = ((k * 0.618) % 1.0 + 0.06 * a) % 1.0, 0.03 + (horizon - 0.12) * (((k * 5) % 14) / 14 + 0.03 * b)
+        x, y = _scattered(k, u[29], 0.04 * a), 0.03 + (horizon - 0.12) * (k + 0.5 + 0.4 * b) / 14
         twinkle = 1.0 + 0.25 * math.sin(2 * math.pi * (time + c))
         r = (0.011 + 0.004 * c) * twinkle
         stage.ellipse(x, y, r, r, (255, 248, 214))
@@ -111,7 +116,7 @@ def _night(pixels: int, u: np.ndarray, time: float) -> Stage:
 def _meadow(pixels: int, u: np.ndarray, time: float) -> Stage:
     horizon = 0.46 + 0.05 * float(u[0])
     stage = Stage(pixels, _jitter((200, 0.32, 0.97), u[1:4]), _jitter((190, 0.14, 0.99), u[4:7]), horizon)
-    _clouds(stage, u[12:], 2, 0.2, time)
+    _clouds(stage, u[12:], 2, 0.08, 0.2, time)
     grass = _jitter((98, 0.52, 0.78), u[20:23])
     stage.ridge(horizon - 0.02, 0.06, 1.1, float(u[23]), mix(grass, (120, 190, 190), 0.4))
     stage.ridge(horizon + 0.06, 0.045, 0.8, float(u[24]), mix(grass, (230, 240, 160), 0.3))
@@ -119,8 +124,8 @@ def _meadow(pixels: int, u: np.ndarray, time: float) -> Stage:
     petals: tuple[RGB, ...] = ((255, 255, 255), (255, 150, 180), (255, 226, 90), (214, 150, 240))
     for k in range(13):
         a, b, c = (float(x) for x in u[30 + 3 * k : 33 + 3 * k])
-        depth = (((k * 8) % 13) + 0.5 + 0.4 * b) / 13
-        x, y = ((k * 0.618) % 1.0 + 0.05 * a) % 1.0, horizon + 0.2 + (0.97 - horizon - 0.2) * depth
+        depth = (k + 0.5 + 0.4 * b) / 13
+        x, y = _scattered(k, u[29], 0.04 * a), horizon + 0.2 + (0.97 - horizon - 0.2) * depth
         r = 0.012 + 0.012 * depth
         x += 0.006 * math.sin(2 * math.pi * (time + c))
         for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1)):
@@ -132,7 +137,7 @@ def _meadow(pixels: int, u: np.ndarray, time: float) -> Stage:
 def _beach(pixels: int, u: np.ndarray, time: float) -> Stage:
     horizon, shore = 0.4 + 0.04 * float(u[0]), 0.66 + 0.03 * float(u[8])
     stage = Stage(pixels, _jitter((196, 0.4, 0.97), u[1:4]), _jitter((40, 0.12, 1.0), u[4:7]), horizon)
-    _clouds(stage, u[12:], 1, 0.2, time)
+    _clouds(stage, u[12:], 1, 0.08, 0.22, time)
     sea = _jitter((190, 0.62, 0.78), u[26:29])
     stage.ridge(horizon, 0.0, 1.0, 0.0, mix(sea, (20, 70, 140), 0.25))
     stage.ridge(horizon + 0.1, 0.006, 3.0, float(u[9]) + 0.3 * time, sea)
@@ -144,7 +149,7 @@ def _beach(pixels: int, u: np.ndarray, time: float) -> Stage:
     stage.ridge(shore + 0.035, 0.012, 1.3, float(u[23]), sand)
     for k in range(6):
         a, b = float(u[30 + 3 * k]), float(u[31 + 3 * k])
-        x, y = (k + 0.5 + 0.45 * a) / 6, shore + 0.09 + (0.96 - shore - 0.09) * ((k * 5 % 6) / 5 * 0.9 + 0.05 + 0.05 * b)
+        x, y = _scattered(k, u[29], 0.05 * a), shore + 0.09 + (0.96 - shore - 0.09) * (k + 0.5 + 0.4 * b) / 6
         if k % 3 == 0:
             stage.ellipse(x, y, 0.024, 0.018, (250, 240, 226))
             stage.ellipse(x, y + 0.006, 0.014, 0.009, (238, 170, 150))
@@ -170,8 +175,8 @@ def _snow(pixels: int, u: np.ndarray, time: float) -> Stage:
     stage.ridge(horizon + 0.205, 0.02, 0.7, float(u[25]), snow)
     for k in range(16):
         a, b, c = (float(x) for x in u[30 + 3 * k : 33 + 3 * k])
-        x = ((k * 0.618) % 1.0 + 0.05 * a + 0.01 * math.sin(2 * math.pi * (time + c))) % 1.0
-        y = (((k * 5) % 16) / 16 + 0.03 * b + 0.22 * time) % 1.0
+        x = _scattered(k, u[29], 0.04 * a + 0.01 * math.sin(2 * math.pi * (time + c)))
+        y = ((k + 0.5 + 0.4 * b) / 16 + 0.22 * time) % 1.0
         r = 0.015 + 0.005 * c
         stage.ellipse(x, y, r, r, (255, 255, 255))
     return stage

@@ -235,10 +235,10 @@ def _path(scene: ClipScene, pose: _Pose, fit: _Fit, draws: list[float]) -> NDArr
     """Where the centre is in each frame: (FRAMES, 2), pixels of 64."""
     horizontal = scene.direction in ("left", "right")
     reach = fit.width if horizontal else fit.height
-    lowest, highest = 0.42 * reach, SIZE - 0.42 * reach  # a little of it may leave the frame at the ends
     travel = _between(_TRAVEL[scene.speed], draws[0])
-    travel = max(min(travel, highest - lowest), _TRAVEL[scene.speed][0])
-    room = max(highest - lowest - travel, 0.0)
+    # In view throughout where that is possible; otherwise a little of it leaves the frame at both ends.
+    travel = max(min(travel, SIZE - 0.84 * reach), _TRAVEL[scene.speed][0])
+    room = max(SIZE - 1.0 - reach - travel, 0.0)
     first = SIZE / 2 - travel / 2 + 0.5 * room * draws[1]
     along = first + travel * np.linspace(0.0, 1.0, FRAMES)
     if scene.direction in ("left", "up"):
@@ -276,11 +276,12 @@ def render_clip_with_truth(
     path = _path(scene, pose, fit, draws)
     foot = float(path[:, 1].max()) + fit.height / 2 - 0.4
     ground = max(foot, 0.93 * SIZE) if scene.thing in _FLYING else foot
+    hop = _BOB.get(scene.thing, 0.0) if scene.direction in ("left", "right") else 0.0
     frames, truths = [], []
     for k in range(FRAMES):
         time = k / (FRAMES - 1)
         phase = pose.phase + _CYCLES[scene.speed] * time
-        bob = _BOB.get(scene.thing, 0.0) * (abs(math.sin(2 * math.pi * phase)) - 0.5)
+        bob = hop * (abs(math.sin(2 * math.pi * phase)) - 0.5)
         sketch = _sketch(scene.thing, shades, pose, phase)
         stage = draw_backdrop(scene.backdrop, size, _oversample(size), drawn.backdrop, time)
         place = (float(path[k, 0]), float(path[k, 1]) - bob)

@@ -23,6 +23,8 @@ Point = tuple[float, float]
 _ANGLES = np.linspace(0.0, 2.0 * math.pi, 28, endpoint=False)
 _CIRCLE: Points = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
 
+_CAP: Points = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)[2:14:2]
+
 
 def _spline_matrix(steps: int) -> NDArray[np.float64]:
     """Catmull-Rom weights (steps, 4) of the four points around a segment."""
@@ -54,14 +56,15 @@ def smooth_open(points: Sequence[Point]) -> Points:
 
 def stroke(curve: Points, width: float, end_width: float | None = None) -> Points:
     """The outline of a round-ended stroke along `curve`, tapering to `end_width` where that is given."""
-    step = np.gradient(curve, axis=0)
+    step = np.empty_like(curve)
+    step[1:-1] = curve[2:] - curve[:-2]
+    step[0], step[-1] = curve[1] - curve[0], curve[-1] - curve[-2]
     step /= np.maximum(np.hypot(step[:, 0], step[:, 1]), 1e-9)[:, None]
-    last = width if end_width is None else end_width
-    radius = np.linspace(width, last, len(curve))[:, None] / 2
+    taper = 0.0 if end_width is None else (end_width - width) / (len(curve) - 1)
+    radius = (width + taper * np.arange(len(curve)))[:, None] / 2
     normal = np.stack([-step[:, 1], step[:, 0]], axis=1) * radius
-    turn = np.linspace(0.0, math.pi, 7)[1:-1, None]
-    end = curve[-1] + np.cos(turn) * normal[-1] + np.sin(turn) * step[-1] * radius[-1]
-    start = curve[0] - np.cos(turn) * normal[0] - np.sin(turn) * step[0] * radius[0]
+    end = curve[-1] + _CAP[:, :1] * normal[-1] + _CAP[:, 1:] * step[-1] * radius[-1]
+    start = curve[0] - _CAP[:, :1] * normal[0] - _CAP[:, 1:] * step[0] * radius[0]
     return np.concatenate([curve + normal, end, (curve - normal)[::-1], start])
 
 
@@ -142,15 +145,22 @@ def rasterise(sketch: Sketch, size: int, oversample: int, edge_width: float) -> 
 
     Colour is in 0..255, cover in 0..1. `edge_width` is in pixels of the result.
     """
-    layer = Image.new("RGBA", (size * oversample, size * oversample), (0, 0, 0, 0))
+    low, high = sketch.bounds()
+    corner = np.clip(np.floor(low) - 1, 0, size).astype(int)  # only the part that is drawn on
+    width, height = (np.clip(np.ceil(high) + 1, corner + 1, max(size, *(corner + 1))).astype(int) - corner).tolist()
+    layer = Image.new("RGBA", (width * oversample, height * oversample), (0, 0, 0, 0))
     draw = ImageDraw.Draw(layer)
-    width = max(round(edge_width * oversample), 1)
+    pen = max(round(edge_width * oversample), 1)
     for shape in sketch.shapes:
         # Pillow counts pixel centres, hence half a pixel.
-        corners = (shape.points * oversample - 0.5).ravel().tolist()
+        corners = ((shape.points - corner) * oversample - 0.5).ravel().tolist()
         draw.polygon(corners, fill=(*shape.fill, 255))
         if shape.edge is not None:
-            draw.line([*corners, *corners[:4]], fill=(*shape.edge, 255), width=width)
-    small = np.asarray(layer.convert("RGBa").reduce(oversample), dtype=np.float32).copy()
-    small[..., 3] /= 255.0
-    return small
+            draw.line([*corners, *corners[:4]], fill=(*shape.edge, 255), width=pen)
+    small = np.asarray(layer.convert("RGBa").reduce(oversample), dtype=np.float32)
+    whole = np.zeros((size, size, 4), dtype=np.float32)
+    x, y = corner.tolist()
+    part = whole[y : y + height, x : x + width]
+    part[...] = small[: part.shape[0], : part.shape[1]]
+    whole[..., 3] /= 255.0
+    return whole
