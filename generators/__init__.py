@@ -1,1 +1,4 @@
-"""Generator cards and the diffusers adapter."""
+"""Generators: one TOML card each, and the code that turns a card into something that runs.
+
+Reading a card (`modaverse.generators.card`) needs no torch; only running one does.
+"""

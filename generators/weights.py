@@ -1,0 +1,165 @@
+"""Finding a card's weights on disk, and refusing what must not be loaded.
+
+A checkpoint is somebody else's data. Nothing in it may run: the folder is looked through before diffusers
+opens it, and is refused if it holds pickled weights in place of safetensors, Python files, a configuration
+that names code (`auto_map`, custom components), or a path that leads out of the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from modaverse.errors import CheckpointError, ModelNotFound
+
+from .card import Card
+
+_LIBRARIES = {"diffusers", "transformers"}
+_PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5"}
+_WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+_NAME = re.compile(r"\w+")
+
+
+def locate(card: Card, root: Path | None, *, download: bool = False) -> Path:
+    """The folder that holds the card's weights: below `root` for a relative path, in the hub's cache else.
+
+    With `download`, a hub repository that is not in the cache is fetched (unless HF_HUB_OFFLINE is set).
+
+    Raises:
+        ModelNotFound: nothing lies there; the hint says how to get it.
+    """
+    weights = card.weights
+    if weights.path is not None:
+        folder = (root or Path()) / weights.path
+        if not (folder / "model_index.json").is_file():
+            raise ModelNotFound(
+                f"generator {card.name}: no weights in {folder}",
+                hint="The profile's folder is incomplete; install it again or train this part.",
+            )
+        return folder
+    return _from_hub(card, weights.repository or "", download)
+
+
+def _from_hub(card: Card, repository: str, download: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    weights = card.weights
+    try:
+        found = snapshot_download(
+            repository,
+            revision=weights.revision,
+            allow_patterns=_WANTED,
+            local_files_only=not download,
+        )
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        raise ModelNotFound(
+            f"generator {card.name}: {repository} at {weights.revision} is not on this machine",
+            hint=f"Run: hf download {repository} --revision {weights.revision} "
+            f"({weights.size_gb:g} GB, licence {card.licence.name}).",
+        ) from error
+    return Path(found)
+
+
+def check_safe(folder: Path) -> None:
+    """Refuse a saved pipeline that holds anything but data.
+
+    Raises:
+        CheckpointError: it names code, holds code or pickles, or leads out of its folder.
+    """
+    for path in _files(folder):
+        if path.suffix == ".py":
+            raise _refused(folder, path, "is Python code")
+        if path.suffix == ".json":
+            _check_json(folder, path)
+    index = _read_json(folder, folder / "model_index.json")
+    for name, entry in index.items():
+        if not name.startswith("_") and isinstance(entry, list):
+            _check_component(folder, name, entry)
+
+
+def _check_component(folder: Path, name: str, entry: list[Any]) -> None:
+    """A component is [library, class]; both null where an optional one is left out."""
+    index = folder / "model_index.json"
+    if len(entry) != 2 or not _NAME.fullmatch(name):
+        raise _refused(folder, index, f"has a component that is none: {name!r}")
+    library, kind = entry
+    if library is None and kind is None:
+        return
+    if library not in _LIBRARIES and not _is_pipeline_module(library):
+        raise _refused(folder, index, f"takes {name} from {library!r}, which is no library of pipelines")
+    if not isinstance(kind, str) or not _NAME.fullmatch(kind):
+        raise _refused(folder, index, f"names a class that is none: {kind!r}")
+    saved = folder / name
+    if saved.is_dir():
+        files = list(_files(saved))
+        pickled = [path for path in files if path.suffix in _PICKLED]
+        if pickled and not any(path.suffix == ".safetensors" for path in files):
+            raise _refused(folder, pickled[0], "is a pickle, and there is no safetensors file beside it")
+
+
+def _is_pipeline_module(library: Any) -> bool:
+    """Whether `library` is a module of diffusers' own pipelines, such as "stable_audio"."""
+    import diffusers.pipelines
+
+    return (
+        isinstance(library, str)
+        and _NAME.fullmatch(library) is not None
+        and hasattr(diffusers.pipelines, library)
+    )
+
+
+def _check_json(folder: Path, path: Path) -> None:
+    content = _read_json(folder, path)
+    if "auto_map" in content:
+        raise _refused(folder, path, "names code to import (auto_map)")
+    if "custom_pipelines" in content or "_custom_pipeline" in content:
+        raise _refused(folder, path, "names a custom pipeline")
+    shards = content.get("weight_map")
+    for shard in sorted(set(shards.values())) if isinstance(shards, dict) else ():
+        if not isinstance(shard, str) or Path(shard).name != shard:
+            raise _refused(folder, path, f"names a shard outside of its folder: {shard!r}")
+
+
+def _read_json(folder: Path, path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _refused(folder, path, "cannot be read") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Every file below `folder`. Links may only lead to the hub cache's own blobs."""
+    inside = [folder.resolve()]
+    if folder.parent.name == "snapshots":
+        inside.append((folder.parent.parent / "blobs").resolve())
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() and not any(path.resolve().is_relative_to(place) for place in inside):
+            raise _refused(folder, path, "is a link out of the folder")
+        if path.is_file():
+            yield path
+
+
+def _refused(folder: Path, path: Path, why: str) -> CheckpointError:
+    name = path.relative_to(folder) if path.is_relative_to(folder) else path
+    return CheckpointError(
+        f"{folder}: {name} {why}",
+        hint="Only safetensors and plain configuration are loaded; use another copy.",
+    )
+
+
+def fingerprint(folder: Path) -> str:
+    """What identifies the weights: the commit for a hub snapshot, the hash of all files otherwise."""
+    if folder.parent.name == "snapshots":
+        return folder.name
+    digest = hashlib.sha256()
+    for path in _files(folder):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
