@@ -15,6 +15,18 @@ from torch.nn import functional as F
 EPS = 1e-6
 
 
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(query · keyᵀ / √e + mask) · value, all (b, h, s, e)."""
+    training_on_cpu = query.dtype is torch.bfloat16 and query.requires_grad and query.device.type == "cpu"
+    if not training_on_cpu:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    # The fused kernel's backward pass in bfloat16 takes a CPU three times as long as these plain products.
+    logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if mask is not None:
+        logits = logits + mask.to(logits.dtype)
+    return logits.softmax(dim=-1).to(value.dtype) @ value
+
+
 class Attention(nn.Module):
     """Multi-head self-attention (Vaswani et al., arXiv 1706.03762, section 3.2).
 
@@ -51,7 +63,7 @@ class Attention(nn.Module):
         if self.bias_k is not None and self.bias_v is not None:
             key = torch.cat((key, self._as_position(self.bias_k, key)), dim=2)
             value = torch.cat((value, self._as_position(self.bias_v, value)), dim=2)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        mixed = _attend(query, key, value, mask)
         out: Tensor = self.out_proj(mixed.transpose(1, 2).reshape(b, s, d))
         return out
 
