@@ -12,8 +12,11 @@ without a moving picture is sound. Of an animated GIF or WebP the first frame co
 
 from __future__ import annotations
 
-from modaverse.media.decoding import decode, decode_audio, decode_image, decode_video, read_media, sniff
+from modaverse.media.clips import decode_video
+from modaverse.media.decoding import decode, read_media, sniff
 from modaverse.media.files import MediaLimits
+from modaverse.media.pictures import decode_image
+from modaverse.media.sound import decode_audio
 from modaverse.media.writing import (
     as_media,
     media_from_array,

@@ -22,8 +22,9 @@ from PIL import Image
 from modaverse.context import Media, Modality
 from modaverse.errors import InputError, StorageError
 from modaverse.interfaces import Decoded, Frames, Pixels, Waveform
-from modaverse.media.decoding import read_media, rgb_array
+from modaverse.media.decoding import read_media
 from modaverse.media.files import MediaLimits, shown
+from modaverse.media.pictures import rgb_array
 
 _SUFFIXES = {
     "image/png": ".png",
@@ -44,6 +45,9 @@ _SUFFIXES = {
     "video/x-matroska": ".mkv",
     "video/ogg": ".ogv",
 }
+# crf 12 is past what eyes tell apart. x264's propagation of cost through macroblocks reads memory that was
+# never written when there are B-frames, so that the bytes would depend on what ran before: both are off.
+_X264 = {"crf": "12", "preset": "medium", "bf": "0", "mbtree": "0"}
 _DEFAULT = MediaLimits()
 
 
@@ -200,15 +204,10 @@ def _mp4(frames: Frames) -> bytes:
     buffer = io.BytesIO()
     # bitexact: no version and no date of writing in the file.
     with av.open(buffer, "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
-        # crf 12 is past what eyes tell apart; one thread, since x264's result depends on their number.
-        stream = container.add_stream(
-            "libx264",
-            rate=Fraction(frames.fps).limit_denominator(1001),
-            options={"crf": "12", "preset": "medium"},
-        )
+        stream = container.add_stream("libx264", rate=_rate(frames.fps), options=dict(_X264))
         stream.width, stream.height, stream.pix_fmt = even.shape[2], even.shape[1], "yuv420p"
         codec = stream.codec_context
-        codec.thread_count = 1
+        codec.thread_count = 1  # x264's result depends on the number of threads
         codec.colorspace, codec.color_range = Colorspace.ITU709, ColorRange.MPEG
         codec.color_primaries, codec.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         for array in even:
@@ -222,6 +221,11 @@ def _mp4(frames: Frames) -> bytes:
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return buffer.getvalue()
+
+
+def _rate(fps: float) -> Fraction:
+    """As film and television count: 23.976 is 24000/1001."""
+    return Fraction(fps).limit_denominator(1001)
 
 
 def _require_shape(array: np.ndarray, rule: str, *, ndim: int) -> None:
