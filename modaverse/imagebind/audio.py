@@ -24,6 +24,7 @@ from modaverse.interfaces import Waveform
 _FRAME_SECONDS, _HOP_SECONDS = 0.025, 0.010
 _PREEMPHASIS = 0.97
 _LOWEST_HZ = 20.0
+_ROWS = 4  # sounds at a time: more would not fit a CPU's cache and take twice as long
 
 _ZERO_CROSSINGS = 6  # of the resampling kernel, on each side
 _ROLLOFF = 0.99  # of the lower of the two Nyquist frequencies
@@ -45,19 +46,23 @@ def fbank(waveforms: Tensor, *, sample_rate: int = 16_000, mel_bins: int = 128) 
         (b, f, m) or (f, m) float32 with f = 1 + (n - frame) // hop; sound shorter than a frame gives none.
     """
     frame, hop = round(sample_rate * _FRAME_SECONDS), round(sample_rate * _HOP_SECONDS)
-    waveforms = waveforms.float()
     if waveforms.shape[-1] < frame:
-        return waveforms.new_zeros(*waveforms.shape[:-1], 0, mel_bins)
-    window, mel = _tables(sample_rate, mel_bins, frame)
-    window, mel = window.to(waveforms.device), mel.to(waveforms.device)
-    frames = waveforms.unfold(-1, frame, hop)
+        return waveforms.new_zeros(*waveforms.shape[:-1], 0, mel_bins, dtype=torch.float32)
+    rows = waveforms.float().reshape(-1, waveforms.shape[-1])
+    window, mel = (table.to(rows.device) for table in _tables(sample_rate, mel_bins, frame))
+    energies = [_energies(part, frame, hop, window, mel) for part in torch.split(rows, _ROWS)]
+    features = torch.cat(energies).clamp_min(torch.finfo(torch.float32).eps).log()
+    return features.view(*waveforms.shape[:-1], -1, mel_bins)
+
+
+def _energies(rows: Tensor, frame: int, hop: int, window: Tensor, mel: Tensor) -> Tensor:
+    """(b, n) -> (b, f, m): energy in each mel band of each frame."""
+    frames = rows.unfold(-1, frame, hop)
     frames = frames - frames.mean(dim=-1, keepdim=True)
     # The first sample's predecessor is taken to be the sample itself.
     before = torch.cat((frames[..., :1], frames[..., :-1]), dim=-1)
     spectrum = torch.fft.rfft((frames - _PREEMPHASIS * before) * window, n=_fft_size(frame))
-    power = spectrum.real.square() + spectrum.imag.square()
-    energies: Tensor = power @ mel
-    return energies.clamp_min(torch.finfo(torch.float32).eps).log()
+    return torch.matmul(spectrum.real.square() + spectrum.imag.square(), mel)
 
 
 def _fft_size(frame: int) -> int:

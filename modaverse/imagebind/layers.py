@@ -24,7 +24,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> T
     logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if mask is not None:
         logits = logits + mask.to(logits.dtype)
-    return logits.softmax(dim=-1).to(value.dtype) @ value
+    return torch.matmul(logits.softmax(dim=-1).to(value.dtype), value)
 
 
 class Attention(nn.Module):

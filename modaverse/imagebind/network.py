@@ -47,7 +47,8 @@ class Normalise(nn.Module):
     """Unit length, in float32 whatever autocast says."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.normalize(x.float() if x.dtype is torch.bfloat16 else x, dim=-1)
+        half = x.dtype in (torch.bfloat16, torch.float16)
+        return F.normalize(x.float() if half else x, dim=-1)
 
 
 class TextHead(nn.Module):
@@ -217,8 +218,9 @@ class ImageBind(nn.Module):
         """A net in eval mode from a `.safetensors` file or the published `imagebind_huge.pth`.
 
         Only the tensors of the modalities asked for are read (safetensors) or kept (.pth, which torch maps
-        into memory with `weights_only=True`). Without `config`, the one in the file's metadata holds, or else
-        the published one. `dtype` None keeps the file's types.
+        into memory with `weights_only=True`); without `modalities`, those that the file holds. Without
+        `config`, the one in the file's metadata holds, or else the published one. `dtype` None keeps the
+        file's types.
 
         Raises:
             ModelNotFound: there is no such file.
@@ -227,6 +229,9 @@ class ImageBind(nn.Module):
         with open_checkpoint(Path(path)) as weights:
             if config is None:
                 config = ImageBindConfig.from_dict(weights.config or {})
+            if modalities is None:
+                found = {key.split(".")[1] for key in weights.keys if key.count(".")}
+                modalities = [name for name in MODALITIES if name in found] or None
             with torch.device("meta"):
                 net = cls(config, modalities=modalities)
             state = {key: weights.tensor(key) for key in weights.keys if net._concerns(key)}

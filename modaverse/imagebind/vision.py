@@ -102,14 +102,15 @@ def video_tensor(frames: Frames, config: ImageBindConfig | None = None) -> Tenso
 
 def clip_frames(count: int, fps: float, config: ImageBindConfig) -> list[list[int]]:
     """Which of `count` frames each clip shows: `video_clips` lists of `video_frames` indices."""
-    rate = Fraction(fps).limit_denominator(100_000)
-    length = Fraction(config.video_clip_seconds).limit_denominator(100_000)
-    room = max(Fraction(count) / rate - length, Fraction(0))
+    # Where a clip starts just at a frame, rounding decides which frame is first. The published code takes the
+    # duration for a float, divides exactly and multiplies as floats; so it is done here.
+    room = max(Fraction(count / fps) - Fraction(config.video_clip_seconds), Fraction(0))
     clips = []
     for index in range(config.video_clips):
         start = room * index / config.video_clips
-        first = min(math.ceil(start * rate), count - 1)
-        last = max(min(math.ceil((start + length) * rate), count) - 1, first)
+        first = min(math.ceil(float(start) * fps), count - 1)
+        end = math.ceil(float(start + Fraction(config.video_clip_seconds)) * fps)
+        last = max(min(end, count) - 1, first)
         steps = max(config.video_frames - 1, 1)
         clips.append([first + (last - first) * step // steps for step in range(config.video_frames)])
     return clips
