@@ -18,8 +18,8 @@ from modaverse.toybox.pictures.backdrops import draw_backdrop
 from modaverse.toybox.pictures.colours import (
     BLACK, GLASS, RGB, SNOW_WHITE, WOOD, Paint, hsv, mix, paint,
 )  # fmt: skip
-from modaverse.toybox.pictures.render import SIZE, Layers
-from modaverse.toybox.pictures.sketch import Point, Sketch, rasterise, rotation
+from modaverse.toybox.pictures.render import SIZE, Fit, Layers, draw_layers
+from modaverse.toybox.pictures.sketch import Point, Sketch, rotation
 from modaverse.toybox.world import BACKDROPS, COLOURS
 
 Draws = list[float]
@@ -133,7 +133,10 @@ def _person(s: Sketch, p: Paint, v: Draws) -> None:
 def _umbrella(s: Sketch, p: Paint, v: Draws) -> None:
     s.line([(0, -0.3), (0, 0.75), (0.12, 0.9), (0.26, 0.75)], 0.1, WOOD)
     edge: list[Point] = [(x, -0.1 - 0.12 * (k % 2)) for k, x in enumerate(np.linspace(0.95, -0.95, 9).tolist())]
-    arch: list[Point] = [(0.95 * math.cos(a), -0.1 + (0.8 + 0.05 * v[0]) * math.sin(a)) for a in np.linspace(-math.pi, 0, 13)]
+    tall = 0.8 + 0.05 * v[0]
+    arch: list[Point] = [
+        (0.95 * math.cos(a), -0.1 + tall * math.sin(a)) for a in np.linspace(-math.pi, 0, 13).tolist()
+    ]
     s.polygon([*arch, *edge], p.main, edge=p.line)
     s.polygon([(0, -0.9), (0.3, -0.2), (-0.3, -0.2)], p.light)
 
@@ -278,7 +281,7 @@ def foreign_picture(
 ) -> Pixels:
     """A picture of something that Toybox does not have, of one of `kinds` (all of `FOREIGN`): (size, size, 3).
 
-    Things stand half of the time before one of Toybox's own backdrops, so that the backdrop tells nothing.
+    Things stand mostly before one of Toybox's own backdrops, so that the backdrop tells nothing.
 
     Raises:
         DataError: a kind that does not exist, or none at all.
@@ -287,7 +290,9 @@ def foreign_picture(
     chosen = FOREIGN if kinds is None else tuple(kinds)
     unknown = sorted(set(chosen) - set(FOREIGN))
     if unknown or not chosen:
-        raise DataError(f"no such foreign pictures: {unknown or 'none given'}", hint=f"There are {', '.join(FOREIGN)}.")
+        raise DataError(
+            f"no such foreign pictures: {unknown or 'none given'}", hint=f"There are {', '.join(FOREIGN)}."
+        )
     kind = chosen[int(rng.integers(len(chosen)))]
     if kind in _WHOLE:
         return Pixels(np.clip(_WHOLE[kind](size, rng) + 0.5, 0, 255).astype(np.uint8))
@@ -300,12 +305,18 @@ def _thing(kind: str, size: int, rng: np.random.Generator) -> Layers:
     _THINGS[kind](sketch, shades, rng.uniform(-1.0, 1.0, 8).tolist())
     matrix = rotation(rng.uniform(-9, 9)) @ np.diag([rng.choice([-1.0, 1.0]), 1.0])
     low, high = sketch.place(matrix, np.zeros(2)).bounds()
-    scale = size * rng.uniform(0.38, 0.78) / float((high - low).max())
-    room = np.maximum((size - (high - low) * scale) / 2 - 1.5, 0.0)
-    centre = size / 2 + room * rng.uniform(-1, 1, 2)
-    placed = sketch.place(matrix * scale, centre - (low + high) / 2 * scale)
-    if rng.random() < 0.5:
+    scale = SIZE * rng.uniform(0.38, 0.78) / float((high - low).max())
+    width, height = ((high - low) * scale).tolist()
+    fit = Fit(matrix * scale, -(low + high) / 2 * scale, width, height)
+    room = np.maximum((SIZE - np.array([width, height])) / 2 - 1.5, 0.0)
+    x, y = (SIZE / 2 + room * rng.uniform(-1, 1, 2)).tolist()
+    if rng.random() < 0.6:  # on the ground, as Toybox's own things mostly are
+        y = max(rng.uniform(0.79, 0.955) * SIZE, height + 1.5) - height / 2
+        ground = y + height / 2 - 0.4
+    else:
+        ground = max(0.93 * SIZE, y + height / 2 - 0.4)
+    if rng.random() < 0.6:
         backdrop = draw_backdrop(str(rng.choice(BACKDROPS)), size, 4, int(rng.integers(0, 2**62)))
     else:
         backdrop = _gradient(size, rng).astype(np.float32)
-    return Layers(backdrop, backdrop, rasterise(placed, size, 4, 0.55 * size / SIZE), shades.line)
+    return draw_layers(sketch, fit, backdrop, (x, y), ground, shades.line)

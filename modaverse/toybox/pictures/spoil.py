@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from PIL import Image, ImageFilter
 from modaverse.errors import DataError
 from modaverse.interfaces import Frames, Pixels
 from modaverse.toybox.pictures.clips import FPS, clip_layers
-from modaverse.toybox.pictures.render import Layers, picture_layers
+from modaverse.toybox.pictures.render import SIZE, Layers, picture_layers, truth_of
 from modaverse.toybox.world import BACKDROPS, COLOURS, THINGS, ClipScene, Scene
 
 Picture = NDArray[np.uint8]
@@ -42,7 +43,7 @@ def _blank(case: _Case, rng: np.random.Generator) -> list[Picture]:
 
 def _noise(case: _Case, rng: np.random.Generator) -> list[Picture]:
     """Noise of a fine or coarse grain over what is hardly left of the picture."""
-    grain, share = int(rng.choice([1, 2, 4])), float(rng.uniform(0.8, 1.0))
+    grain, share = int(rng.choice([1, 2, 4])), float(rng.uniform(0.9, 1.0))
     level, spread, grey = rng.uniform(90, 160), rng.uniform(35, 90), rng.random() < 0.25
     spoilt = []
     for frame in case.frames:
@@ -71,12 +72,14 @@ def _half(case: _Case, rng: np.random.Generator) -> list[Picture]:
 
 
 def _chimera(case: _Case, rng: np.random.Generator) -> list[Picture]:
-    """Half of one thing grown together with half of another."""
+    """Half of one thing grown together with half of another, which is moved to where the first one is."""
     angle = rng.uniform(0, 2 * math.pi)
     spoilt = []
     for a, b in zip(case.frames, case.other(rng, True), strict=True):
-        side = _side(np.maximum(a.cover, b.cover), angle, 0.5)[..., None]
-        spoilt.append(_with_thing(a, a.thing * side + b.thing * (1 - side)).compose())
+        move = np.rint(np.subtract(truth_of(a).centre, truth_of(b).centre)).astype(int).tolist()
+        second = np.roll(b.thing, (move[1], move[0]), axis=(0, 1))
+        side = _side(a.cover, angle, 0.5)[..., None]
+        spoilt.append(_with_thing(a, a.thing * side + second * (1 - side)).compose())
     return spoilt
 
 
@@ -126,10 +129,23 @@ def _wrung(
     a, b, c, d = (2 * math.pi * lengths**-1).tolist()
     u2 = u + 0.17 * np.sin(a * v + waves[0]) + 0.1 * np.sin(b * u + waves[1])
     v2 = v + 0.17 * np.sin(c * u + waves[2]) + 0.1 * np.sin(d * v + waves[3])
-    column = np.clip(np.rint(u2 * reach + (xs.min() + xs.max()) / 2), 0, size - 1).astype(int)
-    row = np.clip(np.rint(v2 * reach + (ys.min() + ys.max()) / 2), 0, size - 1).astype(int)
-    wrung: NDArray[np.float32] = frame.thing[row, column]
-    return wrung
+    return _sample(
+        frame.thing, u2 * reach + (xs.min() + xs.max()) / 2, v2 * reach + (ys.min() + ys.max()) / 2
+    )
+
+
+def _sample(
+    thing: NDArray[np.float32], x: NDArray[np.float64], y: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """`thing` read at (x, y), in pixels, between its pixels bilinearly: of the shape of `x`."""
+    last = thing.shape[0] - 1.001
+    x, y = np.clip(x, 0, last), np.clip(y, 0, last)
+    column, row = x.astype(int), y.astype(int)
+    right, down = (x - column)[..., None], (y - row)[..., None]
+    upper = thing[row, column] * (1 - right) + thing[row, column + 1] * right
+    lower = thing[row + 1, column] * (1 - right) + thing[row + 1, column + 1] * right
+    sampled: NDArray[np.float32] = (upper * (1 - down) + lower * down).astype(np.float32)
+    return sampled
 
 
 def _side(cover: NDArray[np.float32], angle: float, kept: float) -> NDArray[np.float32]:
@@ -173,11 +189,22 @@ def _kind(kind: str | None, rng: np.random.Generator) -> str:
     return kind
 
 
-def _other_thing(scene: Scene | ClipScene, rng: np.random.Generator) -> str:
-    return str(rng.choice([thing for thing in THINGS if thing != scene.thing]))
+S = TypeVar("S", Scene, ClipScene)
 
 
-def spoil_picture(scene: Scene, rng: np.random.Generator | int, *, kind: str | None = None, size: int = 64) -> Pixels:
+def _other(scene: S, rng: np.random.Generator, *, same_look: bool) -> S:
+    """The scene with another thing in it, and unless `same_look` with other colours and surroundings."""
+    thing = str(rng.choice([thing for thing in THINGS if thing != scene.thing]))
+    if same_look:
+        return replace(scene, thing=thing)
+    return replace(
+        scene, thing=thing, colour=str(rng.choice(COLOURS)), backdrop=str(rng.choice(BACKDROPS))
+    )
+
+
+def spoil_picture(
+    scene: Scene, rng: np.random.Generator | int, *, kind: str | None = None, size: int = SIZE
+) -> Pixels:
     """A picture of `scene` spoilt by `kind` (of `SPOILT`; drawn where None): (size, size, 3).
 
     Raises:
@@ -188,15 +215,15 @@ def spoil_picture(scene: Scene, rng: np.random.Generator | int, *, kind: str | N
     seed = int(rng.integers(0, 2**62))
 
     def other(rng: np.random.Generator, same_place: bool) -> Sequence[Layers]:
-        second = replace(scene, thing=_other_thing(scene, rng))
-        if not same_place:
-            second = replace(second, colour=str(rng.choice(COLOURS)), backdrop=str(rng.choice(BACKDROPS)))
+        second = _other(scene, rng, same_look=same_place)
         return [picture_layers(second, seed if same_place else rng, size=size)]
 
     return Pixels(_SPOIL[kind](_Case([picture_layers(scene, seed, size=size)], other), rng)[0])
 
 
-def spoil_clip(scene: ClipScene, rng: np.random.Generator | int, *, kind: str | None = None, size: int = 64) -> Frames:
+def spoil_clip(
+    scene: ClipScene, rng: np.random.Generator | int, *, kind: str | None = None, size: int = SIZE
+) -> Frames:
     """A clip of `scene` spoilt by `kind` (of `SPOILT`; drawn where None) throughout: (9, size, size, 3).
 
     Raises:
@@ -207,9 +234,7 @@ def spoil_clip(scene: ClipScene, rng: np.random.Generator | int, *, kind: str | 
     seed = int(rng.integers(0, 2**62))
 
     def other(rng: np.random.Generator, same_place: bool) -> Sequence[Layers]:
-        second = replace(scene, thing=_other_thing(scene, rng))
-        if not same_place:
-            second = replace(second, colour=str(rng.choice(COLOURS)), backdrop=str(rng.choice(BACKDROPS)))
+        second = _other(scene, rng, same_look=same_place)
         return clip_layers(second, seed if same_place else rng, size=size)
 
     frames = _SPOIL[kind](_Case(clip_layers(scene, seed, size=size), other), rng)
