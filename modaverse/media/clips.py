@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import av
@@ -42,7 +43,7 @@ def _read_frames(opened: OpenFile, container: av.container.InputContainer, limit
     seconds = (container.duration or 0) / av.time_base
     expected = stream.frames or round(seconds * fps) or limits.max_frames
     check_pixels(opened, stream.codec_context.width, stream.codec_context.height, limits)
-    scale, stride = _fit(stream.codec_context.width, stream.codec_context.height, expected, limits)
+    size, stride = _fit(stream.codec_context.width, stream.codec_context.height, expected, limits)
     frames: list[np.ndarray] = []
     times: list[float] = []
     for index, frame in enumerate(container.decode(stream)):
@@ -55,9 +56,7 @@ def _read_frames(opened: OpenFile, container: av.container.InputContainer, limit
         if frame.pts is not None and frame.time_base is not None:
             times.append(float(frame.pts * frame.time_base))
         if index % stride == 0:
-            frames.append(_upright(frame, scale))
-            if frames[-1].shape != frames[0].shape:
-                raise opened.error("its frames differ in size", "Export the clip again with one size.")
+            frames.append(_upright(frame, size))
             if len(frames) * frames[0].nbytes > 1.25 * limits.max_decoded_bytes:
                 raise opened.damaged(f"more frames than the {expected:,} that it announces")
     if not frames:
@@ -70,19 +69,17 @@ def _read_frames(opened: OpenFile, container: av.container.InputContainer, limit
     return Frames(np.stack(frames), (fps or 25.0) / stride)
 
 
-def _fit(width: int, height: int, frames: int, limits: MediaLimits) -> tuple[float, int]:
-    """The scale (≤ 1) and the stride with which `frames` frames fit into `limits.max_decoded_bytes`."""
-    room = limits.max_decoded_bytes / 3 / max(1, frames * width * height)
-    if room >= 1:
-        return 1.0, 1
+def _fit(width: int, height: int, frames: int, limits: MediaLimits) -> tuple[tuple[int, int], int]:
+    """The (width, height) and the stride with which `frames` frames fit into `limits.max_decoded_bytes`."""
+    room = limits.max_decoded_bytes / (3 * max(1, frames))
     floor = min(1.0, 256 / min(width, height))
-    scale = max(room**0.5, floor)
-    return scale, max(1, int(np.ceil(scale**2 / room)))
+    scale = min(1.0, max(floor, (room / (width * height)) ** 0.5))
+    size = max(1, int(width * scale)), max(1, int(height * scale))
+    return size, max(1, math.ceil(size[0] * size[1] / room))
 
 
-def _upright(frame: av.VideoFrame, scale: float) -> np.ndarray:
-    width, height = max(1, int(frame.width * scale)), max(1, int(frame.height * scale))
-    method = "AREA" if scale < 1 else "BILINEAR"
-    pixels = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=method)
+def _upright(frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
+    method = "AREA" if size[0] < frame.width else "BILINEAR"
+    pixels = frame.to_ndarray(format="rgb24", width=size[0], height=size[1], interpolation=method)
     quarters = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels, quarters)) if quarters else pixels

@@ -153,6 +153,8 @@ def missing_bytes(file: io.BufferedReader, container: Container, head: bytes, si
             return _missing_in_segment(head, size)
         case Container.OGG:
             return _missing_in_last_page(file, size)
+        case Container.MP3:
+            return _missing_after_xing(file, head, size)
         case _:
             return 0
 
@@ -214,3 +216,20 @@ def _missing_in_last_page(file: io.BufferedReader, end: int) -> int:
     if len(lacing) < segments:
         return segments - len(lacing)
     return at + 27 + segments + sum(lacing) - len(tail)
+
+
+def _missing_after_xing(file: io.BufferedReader, head: bytes, end: int) -> int:
+    """Compare the byte count of a Xing or Info header, which most encoders write, with the file."""
+    start = _id3_length(head) if head.startswith(b"ID3") else 0
+    file.seek(start)
+    frame = file.read(64)
+    for name in (b"Xing", b"Info"):
+        at = frame.find(name)
+        if at < 0:
+            continue
+        file.seek(start + at + 4)
+        flags = int.from_bytes(file.read(4), "big")
+        if flags & 2:
+            file.seek(4 * (flags & 1), io.SEEK_CUR)
+            return max(0, start + int.from_bytes(file.read(4), "big") - end)
+    return 0

@@ -42,11 +42,26 @@ def moving_pictures(container: av.container.InputContainer) -> list[Any]:
     return [stream for stream in container.streams.video if not stream.disposition & attached]
 
 
+def require_decoder(opened: OpenFile, stream: Any) -> None:
+    """FFmpeg leaves the codec of a stream empty where it knows none for it."""
+    if stream.codec_context is None:
+        raise opened.error(
+            f"the {stream.type} in this {opened.label} file is of a coding that cannot be read",
+            "Convert it, for example to H.264 or AAC in an MP4 file.",
+        )
+
+
 def check_duration(opened: OpenFile, container: av.container.InputContainer, limits: MediaLimits) -> None:
+    """Compare what the header says of length, frames and frame size with `limits`.
+
+    Raises:
+        MediaError: it announces more.
+    """
     seconds = (container.duration or 0) / av.time_base
     if seconds > limits.max_seconds:
         too_long(opened, seconds, limits)
     for stream in moving_pictures(container):
+        require_decoder(opened, stream)
         check_pixels(opened, stream.codec_context.width, stream.codec_context.height, limits)
         if stream.frames > limits.max_frames:
             raise opened.error(

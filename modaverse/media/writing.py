@@ -224,7 +224,7 @@ def _mp4(frames: Frames) -> bytes:
 
 
 def _rate(fps: float) -> Fraction:
-    """As film and television count: 23.976 is 24000/1001."""
+    """A ratio of small numbers, as containers hold it."""
     return Fraction(fps).limit_denominator(1001)
 
 
