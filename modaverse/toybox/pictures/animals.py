@@ -28,7 +28,9 @@ def _legs(s: Sketch, look: Look, xs: tuple[float, float], top: float, foot: floa
 def cat(s: Sketch, look: Look) -> None:
     p, v = look.paint, look.vary
     wag = 0.16 * math.sin(2 * math.pi * look.phase) + 0.12 * v[0]
-    s.line([(-0.55, 0.08), (-0.88, -0.08), (-0.92 + wag, -0.42), (-0.7 + wag, -0.72)], 0.2, p.main, edge=p.line)
+    s.line(
+        [(-0.55, 0.08), (-0.88, -0.08), (-0.92 + wag, -0.42), (-0.7 + wag, -0.72)], 0.2, p.main, edge=p.line
+    )
     s.circle(-0.71 + wag, -0.72, 0.11, p.light)
     _legs(s, look, (-0.46, 0.18), 0.25, 0.68, 0.22)
     s.ellipse(-0.13, 0.14, 0.6 + 0.03 * v[1], 0.35 + 0.03 * v[2], p.main)
@@ -39,11 +41,17 @@ def cat(s: Sketch, look: Look) -> None:
     tip = 0.05 * v[5]
     for side in (-1, 1):
         s.polygon(
-            [(hx + side * 0.44, hy - 0.08), (hx + side * (0.38 + tip), hy - 0.66), (hx + side * 0.08, hy - 0.3)],
+            [(hx + side * 0.44, hy - 0.08), (hx + side * (0.38 + tip), hy - 0.66),
+             (hx + side * 0.08, hy - 0.3)],
             p.main, edge=p.line,
         )  # fmt: skip
         s.polygon(
-            [(hx + side * 0.36, hy - 0.2), (hx + side * (0.34 + tip), hy - 0.5), (hx + side * 0.16, hy - 0.3)], PINK
+            [
+                (hx + side * 0.36, hy - 0.2),
+                (hx + side * (0.34 + tip), hy - 0.5),
+                (hx + side * 0.16, hy - 0.3),
+            ],
+            PINK,
         )
     s.ellipse(hx, hy, 0.47, 0.4, p.main, edge=p.line)
     s.ellipse(hx, hy - 0.3, 0.07, 0.1, p.dark)
@@ -57,7 +65,13 @@ def cat(s: Sketch, look: Look) -> None:
 def dog(s: Sketch, look: Look) -> None:
     p, v = look.paint, look.vary
     wag = 0.14 * math.sin(4 * math.pi * look.phase) + 0.08 * v[0]
-    s.line([(-0.6, -0.02), (-0.78 + 0.5 * wag, -0.25), (-0.8 + wag, -0.52)], 0.2, p.main, end_width=0.1, edge=p.line)
+    s.line(
+        [(-0.6, -0.02), (-0.78 + 0.5 * wag, -0.25), (-0.8 + wag, -0.52)],
+        0.2,
+        p.main,
+        end_width=0.1,
+        edge=p.line,
+    )
     _legs(s, look, (-0.5, 0.16), 0.2, 0.7, 0.23)
     s.ellipse(-0.14, 0.12, 0.6 + 0.03 * v[1], 0.31 + 0.03 * v[2], p.main)
     s.ellipse(-0.34, -0.02, 0.24, 0.15, p.dark, turn=-8)
@@ -80,7 +94,11 @@ def bird(s: Sketch, look: Look) -> None:
     for x in (-0.06, 0.2):
         s.line([(x, 0.45), (x + 0.02, 0.8)], 0.09, BEAK)
         s.line([(x - 0.06, 0.82), (x + 0.16, 0.82)], 0.1, BEAK)
-    s.polygon([(-0.4, -0.05), (-1.0, -0.32 + 0.05 * v[0]), (-0.95, 0.02), (-0.86, 0.22), (-0.35, 0.32)], p.dark, edge=p.line)
+    s.polygon(
+        [(-0.4, -0.05), (-1.0, -0.32 + 0.05 * v[0]), (-0.95, 0.02), (-0.86, 0.22), (-0.35, 0.32)],
+        p.dark,
+        edge=p.line,
+    )
     s.polygon([(0.6, -0.46), (1.0, -0.28), (0.6, -0.12)], BEAK, edge=p.line)
     s.blob(
         [(-0.62, 0.02), (-0.25, -0.26), (0.05, -0.62), (0.4, -0.74), (0.7, -0.5), (0.7, -0.16), (0.58, 0.28),
@@ -92,7 +110,8 @@ def bird(s: Sketch, look: Look) -> None:
     s.ellipse(0.55, -0.18, 0.09, 0.07, PINK)
     lift = 0.5 * flap + 0.15
     s.blob(
-        [(0.18, -0.08), (0.12, 0.2), (-0.2, 0.32 - 0.3 * lift), (-0.68, 0.3 - 1.0 * lift), (-0.5, 0.06 - 0.6 * lift), (-0.2, -0.16 - 0.1 * lift)],
+        [(0.18, -0.08), (0.12, 0.2), (-0.2, 0.32 - 0.3 * lift), (-0.68, 0.3 - 1.0 * lift),
+         (-0.5, 0.06 - 0.6 * lift), (-0.2, -0.16 - 0.1 * lift)],
         p.dark, edge=p.line,
     )  # fmt: skip
     s.line([(0.02, 0.06), (-0.36, 0.16 - 0.6 * lift)], 0.07, p.main)

@@ -77,7 +77,8 @@ def _day(pixels: int, u: np.ndarray, time: float) -> Stage:
         a = 2 * math.pi * (k / 10 + 0.1 * float(u[10]) + 0.02 * time)
         side, out = 0.13, 1.65 * r
         stage.polygon(
-            [(x + r * math.cos(a - side * 2), y + r * math.sin(a - side * 2)), (x + out * math.cos(a), y + out * math.sin(a)),
+            [(x + r * math.cos(a - side * 2), y + r * math.sin(a - side * 2)),
+             (x + out * math.cos(a), y + out * math.sin(a)),
              (x + r * math.cos(a + side * 2), y + r * math.sin(a + side * 2))],
             (255, 226, 120),
         )  # fmt: skip
@@ -169,7 +170,9 @@ def _snow(pixels: int, u: np.ndarray, time: float) -> Stage:
         for tier, width in ((0.0, 0.1), (0.3, 0.08), (0.58, 0.06)):
             y = base - h * tier
             stage.polygon([(x - width, y), (x, y - 0.46 * h), (x + width, y)], (70, 116, 112))
-            stage.polygon([(x - 0.45 * width, y - 0.25 * h), (x, y - 0.46 * h), (x + 0.45 * width, y - 0.25 * h)], snow)
+            stage.polygon(
+                [(x - 0.45 * width, y - 0.25 * h), (x, y - 0.46 * h), (x + 0.45 * width, y - 0.25 * h)], snow
+            )
     stage.ridge(horizon + 0.04, 0.015, 0.8, float(u[24]), mix(snow, (170, 194, 226), 0.14))
     stage.ridge(horizon + 0.18, 0.02, 0.7, float(u[25]), mix(snow, (170, 194, 226), 0.3))
     stage.ridge(horizon + 0.205, 0.02, 0.7, float(u[25]), snow)

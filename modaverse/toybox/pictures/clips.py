@@ -1,4 +1,4 @@
-"""Scenes to clips: a picture's thing on its way, moving like itself, before a backdrop that drifts a little."""
+"""Scenes to clips: a thing on its way, moving like itself, before a backdrop that drifts a little."""
 
 from __future__ import annotations
 
@@ -13,8 +13,21 @@ from modaverse.interfaces import Frames
 from modaverse.toybox.pictures.backdrops import draw_backdrop
 from modaverse.toybox.pictures.colours import paint
 from modaverse.toybox.pictures.render import (
-    FLYING, SIZE, Fit, Layers, Pose, Truth, between, check, draw_layers, draw_thing, fit_sketch, oversample,
-    place_thing, streams, truth_of,
+    FLYING,
+    SIZE,
+    Fit,
+    Layers,
+    Pose,
+    Truth,
+    between,
+    check,
+    draw_layers,
+    draw_thing,
+    fit_sketch,
+    oversample,
+    place_thing,
+    streams,
+    truth_of,
 )  # fmt: skip
 from modaverse.toybox.world import DIRECTIONS, SPEEDS, ClipScene
 

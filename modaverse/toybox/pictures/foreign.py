@@ -1,7 +1,7 @@
 """Pictures from outside of Toybox: things, signs and textures that it does not have.
 
-Half of the kinds are for training, so that "I do not know this" can be learnt, the other half are held out, so
-that it can be measured on what was never seen.
+Half of the kinds are for training, so that "I do not know this" can be learnt, the other half are held
+out, so that it can be measured on what was never seen.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ from modaverse.errors import DataError
 from modaverse.interfaces import Pixels
 from modaverse.toybox.pictures.backdrops import draw_backdrop
 from modaverse.toybox.pictures.colours import (
-    BLACK, GLASS, RGB, SNOW_WHITE, WOOD, Paint, hsv, mix, paint,
+    BLACK,
+    GLASS,
+    RGB,
+    SNOW_WHITE,
+    WOOD,
+    Paint,
+    hsv,
+    mix,
+    paint,
 )  # fmt: skip
 from modaverse.toybox.pictures.render import SIZE, Fit, Layers, draw_layers
 from modaverse.toybox.pictures.sketch import Point, Sketch, rotation
@@ -73,7 +81,9 @@ def _fish(s: Sketch, p: Paint, v: Draws) -> None:
 def _mushroom(s: Sketch, p: Paint, v: Draws) -> None:
     s.blob([(-0.25, 0.0), (0.25, 0.0), (0.3, 0.8), (0.0, 0.95), (-0.3, 0.8)], (246, 236, 214), edge=p.line)
     top = -0.9 + 0.1 * v[0]
-    s.blob([(-0.95, 0.1), (-0.7, -0.5), (0.0, top), (0.7, -0.5), (0.95, 0.1), (0.0, 0.22)], p.main, edge=p.line)
+    s.blob(
+        [(-0.95, 0.1), (-0.7, -0.5), (0.0, top), (0.7, -0.5), (0.95, 0.1), (0.0, 0.22)], p.main, edge=p.line
+    )
     for x, y, r in ((-0.45, -0.2, 0.14), (0.1, -0.5, 0.16), (0.5, -0.1, 0.13), (0.0, -0.02, 0.1)):
         s.circle(x + 0.06 * v[1], y, r, SNOW_WHITE)
 
@@ -132,7 +142,9 @@ def _person(s: Sketch, p: Paint, v: Draws) -> None:
 
 def _umbrella(s: Sketch, p: Paint, v: Draws) -> None:
     s.line([(0, -0.3), (0, 0.75), (0.12, 0.9), (0.26, 0.75)], 0.1, WOOD)
-    edge: list[Point] = [(x, -0.1 - 0.12 * (k % 2)) for k, x in enumerate(np.linspace(0.95, -0.95, 9).tolist())]
+    edge: list[Point] = [
+        (x, -0.1 - 0.12 * (k % 2)) for k, x in enumerate(np.linspace(0.95, -0.95, 9).tolist())
+    ]
     tall = 0.8 + 0.05 * v[0]
     arch: list[Point] = [
         (0.95 * math.cos(a), -0.1 + tall * math.sin(a)) for a in np.linspace(-math.pi, 0, 13).tolist()
@@ -145,7 +157,8 @@ def _apple(s: Sketch, p: Paint, v: Draws) -> None:
     s.line([(0, -0.4), (0.1, -0.92)], 0.12, WOOD)
     s.ellipse(0.38, -0.72, 0.28, 0.13, (90, 170, 80), turn=-25)
     s.blob(
-        [(0, -0.42), (0.4, -0.58), (0.82, -0.3), (0.8, 0.3), (0.4, 0.88), (0, 0.78), (-0.4, 0.88), (-0.8, 0.3),
+        [(0, -0.42), (0.4, -0.58), (0.82, -0.3), (0.8, 0.3), (0.4, 0.88), (0, 0.78), (-0.4, 0.88),
+         (-0.8, 0.3),
          (-0.82, -0.3), (-0.4, -0.58)],
         p.main, edge=p.line,
     )  # fmt: skip
@@ -159,7 +172,13 @@ def _flower(s: Sketch, p: Paint, v: Draws) -> None:
     for k in range(petals):
         a = 2 * math.pi * k / petals
         s.ellipse(
-            0.42 * math.cos(a), -0.35 + 0.42 * math.sin(a), 0.28, 0.17, p.main, turn=math.degrees(a), edge=p.line
+            0.42 * math.cos(a),
+            -0.35 + 0.42 * math.sin(a),
+            0.28,
+            0.17,
+            p.main,
+            turn=math.degrees(a),
+            edge=p.line,
         )
     s.circle(0, -0.35, 0.24, (250, 206, 80), edge=p.line)
 
@@ -246,13 +265,15 @@ def _spiral(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _texture(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Noise whose power falls with frequency as in photographs (1/f), in each colour channel a little apart."""
+    """Noise whose power falls with frequency as in photographs, a little apart in each colour channel."""
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :])
     fall = 1.0 / np.maximum(frequency, 1.0 / size) ** rng.uniform(1.0, 1.6)
     base = rng.normal(size=(size, size, 1)) + 0.35 * rng.normal(size=(size, size, 3))
     noise = np.fft.irfft2(np.fft.rfft2(base, axes=(0, 1)) * fall[..., None], s=(size, size), axes=(0, 1))
     noise = (noise - noise.mean(axis=(0, 1))) / noise.std(axis=(0, 1))
-    return rng.uniform(80, 170, 3) + rng.uniform(25, 55) * noise
+    level = rng.uniform(80, 170, 3)
+    texture: NDArray[np.float64] = level + rng.uniform(25, 55) * noise
+    return texture
 
 
 # ------------------------------------------------------------------------------------------- kinds
@@ -279,9 +300,10 @@ FOREIGN = FOREIGN_TRAIN + FOREIGN_HELD_OUT
 def foreign_picture(
     rng: np.random.Generator | int, *, kinds: Sequence[str] | None = None, size: int = SIZE
 ) -> Pixels:
-    """A picture of something that Toybox does not have, of one of `kinds` (all of `FOREIGN`): (size, size, 3).
+    """A picture of something that Toybox does not have, of one of `kinds` (else of `FOREIGN`).
 
-    Things stand mostly before one of Toybox's own backdrops, so that the backdrop tells nothing.
+    The picture is (size, size, 3). Things stand mostly before one of Toybox's own backdrops, so that the
+    backdrop tells nothing.
 
     Raises:
         DataError: a kind that does not exist, or none at all.

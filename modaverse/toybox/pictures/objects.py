@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
-from modaverse.toybox.pictures.colours import BLACK, METAL, SNOW_WHITE, TYRE, WOOD
+import numpy as np
+
+from modaverse.toybox.pictures.colours import BLACK, METAL, TYRE, WOOD
 from modaverse.toybox.pictures.look import Look
 from modaverse.toybox.pictures.sketch import Sketch, rotation
 
-import numpy as np
+_KNOB = (120, 80, 50)
 
 
 def bell(s: Sketch, look: Look) -> None:
@@ -22,7 +25,10 @@ def bell(s: Sketch, look: Look) -> None:
     side = [(0.22, -0.64), (w, -0.4), (w + 0.06, 0.0), (0.58, 0.34), (0.78, 0.56)]
     inner.blob([(0, -0.7), *side, (0, 0.62), *[(-x, y) for x, y in reversed(side)]], p.main)
     inner.line([(-0.24, -0.42), (-0.3, -0.05), (-0.4, 0.26)], 0.13, p.light)
-    inner.blob([(0.14, -0.6), (w, -0.36), (w + 0.05, 0.0), (0.6, 0.38), (0.36, 0.38), (0.3, 0.0), (0.28, -0.36)], p.dark)
+    inner.blob(
+        [(0.14, -0.6), (w, -0.36), (w + 0.05, 0.0), (0.6, 0.38), (0.36, 0.38), (0.3, 0.0), (0.28, -0.36)],
+        p.dark,
+    )
     inner.line([(-0.74, 0.5), (0.74, 0.5)], 0.2, p.main, edge=p.line)
     inner.line([(-0.62, 0.46), (0.3, 0.46)], 0.06, p.light)
     turned = inner.place(rotation(12.0 * swing + 2.0 * v[1]), np.array([0.0, 0.0]))
@@ -39,7 +45,7 @@ def drum(s: Sketch, look: Look) -> None:
     s.box(0.42, top, w, bottom - 0.04, p.dark)
     s.box(-0.66, top, -0.48, bottom, p.light)
     marks = [(-0.74, 0.1), (-0.38, 0.66), (0.0, 0.26), (0.38, 0.66), (0.74, 0.1)]
-    for a, b in zip(marks, marks[1:], strict=False):
+    for a, b in pairwise(marks):
         s.line([a, b], 0.075, p.pale)
     s.ellipse(0, top + 0.08, w + 0.05, 0.3, p.dark, edge=p.line)
     s.ellipse(0, top - 0.02, w + 0.05, 0.28, p.light, edge=p.line)
@@ -47,11 +53,7 @@ def drum(s: Sketch, look: Look) -> None:
     for side, lift in ((-1, beat), (1, -beat)):
         end = (side * 0.2, top - 0.1 + 0.5 * lift)
         s.line([(side * 0.88, -0.68 + lift + 0.06 * v[2]), end], 0.1, WOOD)
-        s.circle(*end, 0.11, mix_wood())
-
-
-def mix_wood() -> tuple[int, int, int]:
-    return (120, 80, 50)
+        s.circle(*end, 0.11, _KNOB)
 
 
 def clock(s: Sketch, look: Look) -> None:
@@ -79,7 +81,8 @@ def phone(s: Sketch, look: Look) -> None:
     p, v = look.paint, look.vary
     ring = 0.06 * math.sin(4 * math.pi * look.phase)
     s.blob(
-        [(-0.42, -0.22), (0.42, -0.22), (0.62, 0.2), (0.84 + 0.03 * v[0], 0.58), (0.7, 0.72), (0, 0.74), (-0.7, 0.72), (-0.84 - 0.03 * v[0], 0.58), (-0.62, 0.2)],
+        [(-0.42, -0.22), (0.42, -0.22), (0.62, 0.2), (0.84 + 0.03 * v[0], 0.58), (0.7, 0.72), (0, 0.74),
+         (-0.7, 0.72), (-0.84 - 0.03 * v[0], 0.58), (-0.62, 0.2)],
         p.main,
     )  # fmt: skip
     s.line([(-0.7, 0.68), (0.7, 0.68)], 0.14, p.dark)
@@ -97,4 +100,3 @@ def phone(s: Sketch, look: Look) -> None:
         hand.ellipse(side * 0.76, -0.25, 0.17, 0.08, p.dark, turn=-side * 15)
     hand.line([(-0.42, -0.63), (0.2, -0.66)], 0.07, p.light)
     s.shapes.extend(hand.place(rotation(60 * ring), np.array([0.0, -abs(ring)])).shapes)
-    _ = SNOW_WHITE

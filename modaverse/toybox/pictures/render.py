@@ -156,7 +156,9 @@ class Layers:
         ink = Image.fromarray((255 * cover).astype(np.uint8)).filter(
             ImageFilter.GaussianBlur(0.75 * size / SIZE)
         )
-        halo = np.maximum(np.clip(2.6 * np.asarray(ink, dtype=np.float32) / 255.0, 0.0, 1.0), cover)[..., None]
+        halo = np.maximum(np.clip(2.6 * np.asarray(ink, dtype=np.float32) / 255.0, 0.0, 1.0), cover)[
+            ..., None
+        ]
         line = np.asarray(self.outline, dtype=np.float32)
         picture = self.stage * (1.0 - halo) + (halo - cover[..., None]) * line + body
         composed: NDArray[np.uint8] = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
@@ -227,7 +229,8 @@ def render_picture_with_truth(
 ) -> tuple[Pixels, Truth]:
     """One picture of `scene`, (size, size, 3), and where its thing is.
 
-    `rng` (a generator, or a seed) decides all that the scene leaves open; the same state gives the same bytes.
+    `rng` (a generator, or a seed) decides all that the scene leaves open: the same state gives
+    the same bytes.
 
     Raises:
         DataError: the scene names something that Toybox does not have, or `size` is not 16..256.

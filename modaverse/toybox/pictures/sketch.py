@@ -89,16 +89,24 @@ class Sketch:
         self.polygon(smooth_closed(points), fill, edge=edge)
 
     def ellipse(
-        self, x: float, y: float, rx: float, ry: float, fill: RGB, *, turn: float = 0.0, edge: RGB | None = None
+        self,
+        x: float,
+        y: float,
+        rx: float,
+        ry: float,
+        fill: RGB,
+        *,
+        turn: float = 0.0,
+        edge: RGB | None = None,
     ) -> None:
         """An ellipse around (x, y), turned clockwise by `turn` degrees."""
-        points = _CIRCLE * (rx, ry)
+        points = _CIRCLE * np.array([rx, ry])
         if turn:
             points = points @ rotation(turn).T
-        self.polygon(points + (x, y), fill, edge=edge)
+        self.polygon(points + np.array([x, y]), fill, edge=edge)
 
     def circle(self, x: float, y: float, radius: float, fill: RGB, *, edge: RGB | None = None) -> None:
-        self.polygon(_CIRCLE * radius + (x, y), fill, edge=edge)
+        self.polygon(_CIRCLE * radius + np.array([x, y]), fill, edge=edge)
 
     def box(
         self, x0: float, y0: float, x1: float, y1: float, fill: RGB, *, radius: float = 0.0,
@@ -110,7 +118,8 @@ class Sketch:
             return
         quarter = _CIRCLE * radius
         centres = np.array(
-            [(x1 - radius, y1 - radius), (x0 + radius, y1 - radius), (x0 + radius, y0 + radius), (x1 - radius, y0 + radius)]
+            [(x1 - radius, y1 - radius), (x0 + radius, y1 - radius), (x0 + radius, y0 + radius),
+             (x1 - radius, y0 + radius)]
         )  # fmt: skip
         self.polygon((quarter.reshape(4, 7, 2) + centres[:, None]).reshape(-1, 2), fill, edge=edge)
 
@@ -147,7 +156,9 @@ def rasterise(sketch: Sketch, size: int, oversample: int, edge_width: float) -> 
     """
     low, high = sketch.bounds()
     corner = np.clip(np.floor(low) - 1, 0, size).astype(int)  # only the part that is drawn on
-    width, height = (np.clip(np.ceil(high) + 1, corner + 1, max(size, *(corner + 1))).astype(int) - corner).tolist()
+    width, height = (
+        np.clip(np.ceil(high) + 1, corner + 1, max(size, *(corner + 1))).astype(int) - corner
+    ).tolist()
     layer = Image.new("RGBA", (width * oversample, height * oversample), (0, 0, 0, 0))
     draw = ImageDraw.Draw(layer)
     pen = max(round(edge_width * oversample), 1)

@@ -1,7 +1,8 @@
 """Spoilt pictures and clips, in which nobody could say what the thing is.
 
-They are what generators get wrong: nothing, noise, two things at once, half a thing, a thing in pieces or
-melted. A spoilt clip is spoilt the same way in all of its frames, so that it moves and drifts like a good one.
+They are what generators get wrong: nothing, noise, two things at once, half a thing, a thing in pieces
+or melted. A spoilt clip is spoilt the same way in all of its frames, so that it moves and drifts like a
+good one.
 """
 
 from __future__ import annotations
@@ -36,9 +37,7 @@ def _blank(case: _Case, rng: np.random.Generator) -> list[Picture]:
     """The backdrop alone, sometimes with the shadow of nothing."""
     shadow = rng.random() < 0.3
     nothing = np.zeros_like(case.frames[0].thing)
-    return [
-        replace(f, thing=nothing, stage=f.stage if shadow else f.backdrop).compose() for f in case.frames
-    ]
+    return [replace(f, thing=nothing, stage=f.stage if shadow else f.backdrop).compose() for f in case.frames]
 
 
 def _noise(case: _Case, rng: np.random.Generator) -> list[Picture]:
@@ -149,7 +148,7 @@ def _sample(
 
 
 def _side(cover: NDArray[np.float32], angle: float, kept: float) -> NDArray[np.float32]:
-    """1 on the side of a straight cut that holds the share `kept` of `cover`, 0 on the other: (size, size)."""
+    """(size, size): 1 on the side of a straight cut that holds the share `kept` of `cover`, 0 beyond it."""
     grid = np.arange(cover.shape[0], dtype=np.float32)
     along = math.cos(angle) * grid[None, :] + math.sin(angle) * grid[:, None]
     covered = along[cover > 0.5]
@@ -197,9 +196,7 @@ def _other(scene: S, rng: np.random.Generator, *, same_look: bool) -> S:
     thing = str(rng.choice([thing for thing in THINGS if thing != scene.thing]))
     if same_look:
         return replace(scene, thing=thing)
-    return replace(
-        scene, thing=thing, colour=str(rng.choice(COLOURS)), backdrop=str(rng.choice(BACKDROPS))
-    )
+    return replace(scene, thing=thing, colour=str(rng.choice(COLOURS)), backdrop=str(rng.choice(BACKDROPS)))
 
 
 def spoil_picture(

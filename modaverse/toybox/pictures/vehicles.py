@@ -5,14 +5,23 @@ from __future__ import annotations
 import math
 
 from modaverse.toybox.pictures.colours import (
-    BLACK, FLAME, FLAME_CORE, FOAM, GLASS, LAMP, METAL, SNOW_WHITE, TYRE, WATER, WOOD, mix,
+    FLAME,
+    FLAME_CORE,
+    FOAM,
+    GLASS,
+    LAMP,
+    METAL,
+    SNOW_WHITE,
+    TYRE,
+    WATER,
+    WOOD,
 )  # fmt: skip
 from modaverse.toybox.pictures.look import Look
 from modaverse.toybox.pictures.sketch import Sketch
 
 
 def _wheel(s: Sketch, x: float, y: float, radius: float, phase: float) -> None:
-    """A tyre with a hub and a spoke, turned by `phase` of a third of a turn."""
+    """A tyre with a hub and a spoke, turned by `phase` of a whole turn."""
     s.circle(x, y, radius, TYRE)
     s.circle(x, y, radius * 0.58, METAL)
     angle = 2 * math.pi * phase
@@ -24,15 +33,25 @@ def car(s: Sketch, look: Look) -> None:
     p, v = look.paint, look.vary
     front, back, roof = 0.42 + 0.06 * v[0], -0.46 + 0.06 * v[1], -0.52 + 0.03 * v[2]
     s.blob(
-        [(-0.82, 0.02), (-0.68, -0.1), (back, roof + 0.03), (0.0, roof - 0.03), (front - 0.2, roof + 0.03), (front + 0.12, -0.1), (0.7, 0.1)],
+        [(-0.82, 0.02), (-0.68, -0.1), (back, roof + 0.03), (0.0, roof - 0.03),
+         (front - 0.2, roof + 0.03), (front + 0.12, -0.1), (0.7, 0.1)],
         p.main, edge=p.line,
     )  # fmt: skip
     s.blob(
-        [(-0.96, 0.32), (-1.0, 0.08), (-0.84, -0.08), (0.0, -0.1), (0.6, -0.08), (0.94, 0.04), (1.0, 0.32), (0.8, 0.4), (0, 0.42), (-0.8, 0.4)],
+        [(-0.96, 0.32), (-1.0, 0.08), (-0.84, -0.08), (0.0, -0.1), (0.6, -0.08), (0.94, 0.04),
+         (1.0, 0.32), (0.8, 0.4), (0, 0.42), (-0.8, 0.4)],
         p.main,
     )  # fmt: skip
-    s.polygon([(-0.02, roof + 0.1), (-0.02, -0.06), (back - 0.06, -0.06), (back + 0.08, roof + 0.1)], GLASS, edge=p.line)
-    s.polygon([(0.1, roof + 0.1), (front - 0.2, roof + 0.1), (front + 0.05, -0.06), (0.1, -0.06)], GLASS, edge=p.line)
+    s.polygon(
+        [(-0.02, roof + 0.1), (-0.02, -0.06), (back - 0.06, -0.06), (back + 0.08, roof + 0.1)],
+        GLASS,
+        edge=p.line,
+    )
+    s.polygon(
+        [(0.1, roof + 0.1), (front - 0.2, roof + 0.1), (front + 0.05, -0.06), (0.1, -0.06)],
+        GLASS,
+        edge=p.line,
+    )
     s.line([(-0.84, 0.04), (0.62, 0.04)], 0.07, p.light)
     s.box(-0.97, 0.26, 0.97, 0.38, p.dark, radius=0.05)
     s.line([(0.02, 0.13), (0.14, 0.13)], 0.06, p.line)
@@ -74,12 +93,14 @@ def boat(s: Sketch, look: Look) -> None:
     lean = 0.05 * v[0] + 0.03 * math.sin(2 * math.pi * look.phase)
     s.line([(-0.02, 0.4), (-0.02 + lean, -0.92)], 0.09, WOOD)
     s.blob(
-        [(0.08, 0.22), (0.07 + 0.5 * lean, -0.35), (0.06 + lean, -0.86), (0.36 + 0.5 * lean, -0.42), (0.62 + 0.04 * v[1], 0.0), (0.74, 0.22), (0.4, 0.24)],
+        [(0.08, 0.22), (0.07 + 0.5 * lean, -0.35), (0.06 + lean, -0.86), (0.36 + 0.5 * lean, -0.42),
+         (0.62 + 0.04 * v[1], 0.0), (0.74, 0.22), (0.4, 0.24)],
         p.main, edge=p.line,
     )  # fmt: skip
     s.polygon([(0.1, -0.12), (0.52, -0.12), (0.63, 0.06), (0.1, 0.06)], p.light)
     s.blob(
-        [(-0.1, 0.2), (-0.11 + 0.5 * lean, -0.25), (-0.1 + lean, -0.66), (-0.34, -0.2), (-0.56 - 0.04 * v[2], 0.2), (-0.3, 0.22)],
+        [(-0.1, 0.2), (-0.11 + 0.5 * lean, -0.25), (-0.1 + lean, -0.66), (-0.34, -0.2),
+         (-0.56 - 0.04 * v[2], 0.2), (-0.3, 0.22)],
         p.dark, edge=p.line,
     )  # fmt: skip
     s.polygon([(-0.96, 0.3), (0.98, 0.3), (0.66, 0.76), (-0.62, 0.76)], p.main, edge=p.line)
@@ -101,12 +122,14 @@ def rocket(s: Sketch, look: Look) -> None:
     wide = 0.37 + 0.03 * v[1]
     for side in (-1, 1):
         s.polygon(
-            [(side * 0.26, 0.05), (side * (0.66 + 0.04 * v[2]), 0.5), (side * 0.64, 0.72), (side * 0.22, 0.5)],
+            [(side * 0.26, 0.05), (side * (0.66 + 0.04 * v[2]), 0.5), (side * 0.64, 0.72),
+             (side * 0.22, 0.5)],
             p.dark, edge=p.line,
         )  # fmt: skip
     s.box(-0.22, 0.44, 0.22, 0.58, TYRE, radius=0.04)
     s.blob(
-        [(0, -0.98), (0.2, -0.72), (wide - 0.03, -0.35), (wide, 0.05), (0.28, 0.5), (0, 0.52), (-0.28, 0.5), (-wide, 0.05), (-wide + 0.03, -0.35), (-0.2, -0.72)],
+        [(0, -0.98), (0.2, -0.72), (wide - 0.03, -0.35), (wide, 0.05), (0.28, 0.5), (0, 0.52),
+         (-0.28, 0.5), (-wide, 0.05), (-wide + 0.03, -0.35), (-0.2, -0.72)],
         p.main,
     )  # fmt: skip
     s.blob([(0, -0.98), (0.2, -0.72), (0.29, -0.52), (0, -0.46), (-0.29, -0.52), (-0.2, -0.72)], p.dark)
@@ -115,6 +138,3 @@ def rocket(s: Sketch, look: Look) -> None:
     s.circle(0.03, -0.14, 0.13, GLASS, edge=p.line)
     s.circle(0.0, -0.18, 0.045, SNOW_WHITE)
     s.polygon([(0, 0.12), (0.07, 0.4), (0.0, 0.62), (-0.07, 0.4)], p.dark, edge=p.line)
-
-
-__all__ = ["BLACK", "boat", "car", "mix", "rocket", "train"]
