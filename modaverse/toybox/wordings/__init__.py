@@ -1,1 +1,1 @@
-"""What people say in and about Toybox: captions, requests, answers, and the language that mini's LLM learns first."""
+"""What is said in and about Toybox: captions, requests, answers, and the language that mini's LLM learns."""

@@ -87,7 +87,7 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """An eligible alternative: which attributes each rule in it has to say, and which the text itself says."""
+    """An eligible alternative: which attributes the text itself says, and which each rule in it."""
 
     alternative: Alternative
     direct: frozenset[str]
@@ -131,7 +131,9 @@ def _parse(source: str, where: str) -> Sequence_:
                 hint="Write [a|b] for a choice and <...> for a group.",
             )
     if len(stack) > 1:
-        raise GrammarError(f"{where}: {stack[-1][0]!r} is never closed in {source!r}", hint="Close the bracket.")
+        raise GrammarError(
+            f"{where}: {stack[-1][0]!r} is never closed in {source!r}", hint="Close the bracket."
+        )
     return tuple(stack[0][1][0])
 
 
@@ -201,7 +203,7 @@ def _check_choices(nodes: Iterable[Node], source: str, where: str) -> None:
 
 
 class Grammar:
-    """Rules, ready to be expanded. `Grammar.load("lexicon.toml", "requests.toml")` reads the package's files."""
+    """Rules, ready to be expanded. `Grammar.load("lexicon.toml", "draw.toml")` reads the package's files."""
 
     def __init__(self, rules: Mapping[str, Iterable[str]]) -> None:
         self.rules = {

@@ -43,7 +43,8 @@ SCENE_OF = {Modality.IMAGE: Scene, Modality.VIDEO: ClipScene, Modality.AUDIO: So
 MODALITY_OF = {scene: modality for modality, scene in SCENE_OF.items()}
 
 ATTRIBUTES_OF: dict[Modality, tuple[str, ...]] = {
-    modality: tuple(f.name for f in fields(scene) if f.name != "thing") for modality, scene in SCENE_OF.items()
+    modality: tuple(f.name for f in fields(scene) if f.name != "thing")
+    for modality, scene in SCENE_OF.items()
 }
 """Beside the thing, in the order of the scene's fields."""
 
