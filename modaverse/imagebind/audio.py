@@ -28,6 +28,7 @@ _ROWS = 4  # sounds at a time: more would not fit a CPU's cache and take twice a
 
 _ZERO_CROSSINGS = 6  # of the resampling kernel, on each side
 _ROLLOFF = 0.99  # of the lower of the two Nyquist frequencies
+_HIGHEST_RATE = 400_000  # Hz; beyond what is in use, the kernel's table would fill the memory
 _RESAMPLE_CHUNK = 1 << 16  # output samples at a time, so that memory stays bounded
 
 
@@ -101,18 +102,20 @@ def resample(samples: Tensor, rate: int, new_rate: int, *, start: int = 0, stop:
     """
     total = resampled_length(samples.shape[0], rate, new_rate)
     stop = total if stop is None else min(stop, total)
-    samples = samples.float()
     if rate == new_rate:
-        return samples[start:stop]
+        return samples[start:stop].float()
     common = math.gcd(rate, new_rate)
     old, new = rate // common, new_rate // common
     table = _sinc_table(old, new)
     reach = table.shape[1] // 2
-    windows = F.pad(samples, (reach - 1, reach)).unfold(0, 2 * reach, 1)
+    # Only what the wanted samples rest on is touched, however long the sound is.
+    first_old = max(start * old // new - reach, 0)
+    part = samples[first_old : stop * old // new + 1 + reach].float()
+    windows = F.pad(part, (reach - 1, reach)).unfold(0, 2 * reach, 1)
     out = []
     for first in range(start, stop, _RESAMPLE_CHUNK):
         position = torch.arange(first, min(first + _RESAMPLE_CHUNK, stop)) * old
-        out.append((windows[position // new] * table[position % new]).sum(dim=-1))
+        out.append((windows[position // new - first_old] * table[position % new]).sum(dim=-1))
     return torch.cat(out) if out else samples.new_zeros(0)
 
 
@@ -159,19 +162,19 @@ def audio_tensor(waveform: Waveform, config: ImageBindConfig | None = None) -> T
     first starts at 0); where the sound is shorter than a clip they coincide and are short.
 
     Raises:
-        MediaError: no samples, or not (samples, channels).
+        MediaError: no samples, not (samples, channels), or a sample rate out of range.
     """
     config = config or ImageBindConfig()
     array = waveform.array
-    if array.ndim != 2 or 0 in array.shape or waveform.sample_rate <= 0:
+    if array.ndim != 2 or 0 in array.shape or not 0 < waveform.sample_rate <= _HIGHEST_RATE:
         raise MediaError(
             f"a sound of the shape {array.shape} at {waveform.sample_rate} Hz cannot be encoded",
-            hint="Give (samples, channels) with at least one sample.",
+            hint=f"Give (samples, channels) with at least one sample, at up to {_HIGHEST_RATE} Hz.",
         )
     samples = torch.from_numpy(np.ascontiguousarray(array[:, 0], dtype=np.float32))
     rate, new_rate = waveform.sample_rate, config.audio_sample_rate
     length = resampled_length(samples.shape[0], rate, new_rate)
-    clip = min(length, int(config.audio_clip_seconds * new_rate))
+    clip = min(length, math.ceil(config.audio_clip_seconds * new_rate))
     starts = [(length - clip) * index // config.audio_clips for index in range(config.audio_clips)]
     # Clips that coincide are computed once.
     unique = {

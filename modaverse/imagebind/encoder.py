@@ -78,7 +78,7 @@ class ImageBindEncoder:
         """
         # Each file is decoded and shrunk before the next is opened: only one is held at full size.
         return self._encode(
-            [(item.modality, self._views(item.modality, decode(item, self.limits))) for item in media]
+            (item.modality, self._views(item.modality, decode(item, self.limits))) for item in media
         )
 
     def encode_decoded(self, decoded: Sequence[Decoded]) -> Tensor:
@@ -88,7 +88,7 @@ class ImageBindEncoder:
             MediaError: a shape or type that cannot be encoded.
             InputError: the net does not hold the trunk for a medium.
         """
-        return self._encode([(item.modality, self._views(item.modality, item)) for item in decoded])
+        return self._encode((item.modality, self._views(item.modality, item)) for item in decoded)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Embeddings of texts, in order: (n, d) float32.
@@ -113,18 +113,25 @@ class ImageBindEncoder:
             return video_tensor(decoded, self.config).unsqueeze(1)
         return audio_tensor(decoded, self.config)
 
-    def _encode(self, views: Sequence[tuple[Modality, Tensor]]) -> Tensor:
-        out: list[Tensor] = [torch.empty(0)] * len(views)
-        for modality in dict.fromkeys(kind for kind, _ in views):
-            places = [index for index, (kind, _) in enumerate(views) if kind is modality]
-            together = torch.cat([views[index][1] for index in places])
-            embedded = torch.cat(
-                [self._run(_TRUNKS[modality], part) for part in torch.split(together, self.views_per_batch)]
-            )
-            counts = [len(views[index][1]) for index in places]
-            for index, part in zip(places, torch.split(embedded, counts), strict=True):
-                out[index] = part.mean(dim=0)
-        return torch.stack(out) if out else torch.zeros(0, self.dim)
+    def _encode(self, media: Iterable[tuple[Modality, Tensor]]) -> Tensor:
+        """Views of each medium, as they come, to (n, d); no more than a batch of each kind is ever waiting."""
+        done: dict[int, Tensor] = {}
+        waiting: dict[Modality, dict[int, Tensor]] = {}
+        for index, (modality, views) in enumerate(media):
+            batch = waiting.setdefault(modality, {})
+            batch[index] = views
+            if sum(map(len, batch.values())) >= self.views_per_batch:
+                done |= self._encode_batch(modality, waiting.pop(modality))
+        for modality, batch in waiting.items():
+            done |= self._encode_batch(modality, batch)
+        return torch.stack([done[index] for index in sorted(done)]) if done else torch.zeros(0, self.dim)
+
+    def _encode_batch(self, modality: Modality, batch: dict[int, Tensor]) -> dict[int, Tensor]:
+        """Views (v, …) by index, all of one kind, to the mean embedding (d,) of each."""
+        parts = torch.split(torch.cat(list(batch.values())), self.views_per_batch)
+        embedded = torch.cat([self._run(_TRUNKS[modality], part) for part in parts])
+        per_medium = torch.split(embedded, [len(views) for views in batch.values()])
+        return {index: rows.mean(dim=0) for index, rows in zip(batch, per_medium, strict=True)}
 
     @torch.no_grad()
     def _run(self, modality: str, batch: Tensor) -> Tensor:
