@@ -114,7 +114,7 @@ class ImageBindEncoder:
         return audio_tensor(decoded, self.config)
 
     def _encode(self, media: Iterable[tuple[Modality, Tensor]]) -> Tensor:
-        """Views of each medium, as they come, to (n, d); no more than a batch of each kind is ever waiting."""
+        """Views of each medium, as they come, to (n, d); at most a batch of each kind waits at a time."""
         done: dict[int, Tensor] = {}
         waiting: dict[Modality, dict[int, Tensor]] = {}
         for index, (modality, views) in enumerate(media):
