@@ -1,0 +1,118 @@
+"""One call while it is being written: characters → terminals → lark's interactive LALR parser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lark import Token
+from lark.exceptions import UnexpectedToken
+
+from modaverse.metaresponse.automaton import State
+from modaverse.metaresponse.grammar import Lexicon
+
+
+class Call:
+    """Reads until the call is complete (`result`) or cannot be one (`broken`), and no character further.
+
+    `opener` is the terminal that opened it, `raw` its text; `room` is how many more characters it may have.
+    """
+
+    __slots__ = ("_done", "_lexicon", "_parser", "_pieces", "_room", "_state",
+                 "broken", "expected", "found", "model", "overlong", "rest", "result")  # fmt: skip
+
+    def __init__(self, lexicon: Lexicon, opener: str, raw: str, room: int) -> None:
+        self.model: str | None = None  # as soon as it is known
+        self.result: dict[str, list[Any]] | None = None
+        self.broken = False
+        self.overlong = False
+        self.expected: tuple[str, ...] = ()
+        self.found = ""  # what broke it
+        self.rest = ""  # read already, but not part of the call: it is text again
+        self._lexicon = lexicon
+        self._parser = lexicon.parser()
+        self._done: list[str] = []
+        self._pieces: list[str] = []
+        self._room = room
+        self._state: State | None = self._shift(opener, raw)
+
+    @property
+    def raw(self) -> str:
+        """Everything that belongs to the call so far."""
+        return "".join(self._done) + "".join(self._pieces)
+
+    def read(self, text: str, pos: int) -> int:
+        """Take what belongs to the call from `text[pos:]`; the position after it."""
+        state, begin, first = self._state, pos, pos
+        end = min(len(text), pos + self._room)
+        while pos < end and state is not None:
+            after = state[text[pos]]
+            if after is None:
+                if state.final is None:
+                    self._break(state, text[pos], fresh=pos == begin and not self._pieces)
+                    self._pieces.append(text[begin:pos])
+                    return pos
+                state, begin = self._shift(state.final, text[begin:pos]), pos
+            else:
+                pos += 1
+                if after is state:
+                    pos = state.skip(text, pos, end).end()  # type: ignore[misc]
+                elif after.complete:
+                    state, begin = self._shift(after.final, text[begin:pos]), pos
+                else:
+                    state = after
+        self._room -= pos - first
+        if state is not None:
+            self._state = state
+            self._pieces.append(text[begin:pos])
+            if pos < len(text):
+                self.broken = self.overlong = True
+        return pos
+
+    def read_marker(self, token: int, text: str) -> bool:
+        """Take a token that is a marker; False where it does not belong to the call."""
+        state = self._state
+        if state is not None and state[token] is None and state.final is not None:
+            state = self._shift(state.final, "")
+        if state is None:
+            return False
+        after = state[token]
+        if after is None:
+            self._break(state, text, fresh=not self._pieces)
+            return False
+        if len(text) > self._room:
+            self.broken = self.overlong = True
+            return False
+        self._room -= len(text)
+        self._state = self._shift(after.final, text)
+        self.rest = ""  # a marker that does not belong here is read again as the token that it is
+        return not self.broken
+
+    def _shift(self, terminal: str | None, tail: str) -> State | None:
+        """Give the terminal that ends with `tail` to the LALR parser.
+
+        The state before the next terminal, or None: the call is complete, or the parser did not take this
+        one, which then lies in `rest`.
+        """
+        value = "".join(self._pieces) + tail if self._pieces else tail
+        self._pieces.clear()
+        parser = self._parser
+        try:
+            parser.feed_token(Token(terminal, value))
+        except UnexpectedToken:
+            # LALR tables merge states: only here it shows that this terminal does not follow in this place.
+            self.rest = value
+            self._break(None, value[0], fresh=True)
+            return None
+        self._done.append(value)
+        context = self._lexicon.contexts[parser.parser_state.position]
+        if context.names_model:
+            self.model = parser.parser_state.value_stack[-1]
+        if context.scanner is None:
+            self.result = parser.feed_eof()
+        return context.scanner
+
+    def _break(self, state: State | None, found: str, *, fresh: bool) -> None:
+        """`found` cannot follow: what could, the parser knows before a terminal (`fresh`), else its state."""
+        self.broken, self.found = True, found
+        could = self._parser.accepts() if fresh or state is None else state.alive
+        self.expected = self._lexicon.spell(sorted(could))
