@@ -16,6 +16,7 @@ the generators' text encoders and the encoder's text side all use this one token
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import resources
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -73,3 +74,11 @@ def training_lines(seed: int, count: int) -> Iterator[str]:
     from modaverse.toybox.wordings import vocabulary
 
     yield from vocabulary.lines(seed, count)
+
+
+def load_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer as it ships with mini, to which every trained part is bound."""
+    from transformers import PreTrainedTokenizerFast
+
+    folder = resources.files("modaverse.profiles").joinpath("mini", "llm")
+    return PreTrainedTokenizerFast.from_pretrained(str(folder))

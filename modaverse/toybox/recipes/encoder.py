@@ -62,7 +62,7 @@ READOUTS: Mapping[str, tuple[str, ...]] = {
 UNKNOWN_CAPTIONS = ("something unknown", "nothing I know", "an unknown thing", "something else")
 
 
-def mini_encoder_config(vocabulary: int) -> ImageBindConfig:
+def mini_encoder_config(tokenizer: PreTrainedTokenizerBase) -> ImageBindConfig:
     """64 × 64 pictures in 64 patches, clips as two pairs of frames, two seconds of sound in 96 patches."""
     return ImageBindConfig(
         out_embed_dim=256,
@@ -83,7 +83,8 @@ def mini_encoder_config(vocabulary: int) -> ImageBindConfig:
         video_crops=1,
         audio_clips=1,
         audio_stride=16,
-        text_vocab_size=vocabulary,
+        text_vocab_size=len(tokenizer),
+        text_pad_id=tokenizer.pad_token_id,
         text_context_length=40,
         text_pool="last",
     )
@@ -119,7 +120,7 @@ class EncoderTraining(nn.Module):
 
 def encoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
     tokenizer = load_tokenizer()
-    config = mini_encoder_config(len(tokenizer))
+    config = mini_encoder_config(tokenizer)
     known = {m: known_pool(m, runs, report) for m in Modality}
     unknown = {m: unknown_pool(m, runs, report) for m in Modality}
     checks: list[tuple[Modality, Pool[Any]]] = [
