@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import resources
+from importlib import resources
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
