@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import resources
-from importlib import resources
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
