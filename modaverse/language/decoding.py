@@ -1,0 +1,244 @@
+"""Transcripts that grow: one list of positions, and the KV cache of those the LLM has read.
+
+    ids    [ 5  81  7 -1 -1 -1 -1  8 | 90  12 … ]      -1: a position of a medium's embeddings
+             given, read               sampled
+
+What is added is only noted down; the LLM reads it, all at once, when the next token is asked for. So a
+splice costs one pass over the new positions, and nothing earlier is ever read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from modaverse.context import Modality
+from modaverse.errors import ContextOverflow, InputError
+from modaverse.interfaces import Sampling
+from modaverse.language.prompt import Slot, Span, Tokens
+from modaverse.language.sampling import choose
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
+
+    from modaverse.language.model import MultimodalLM
+
+_MEDIUM = -1
+
+
+@dataclass(frozen=True, slots=True)
+class _Medium:
+    start: int
+    slot: Slot
+    embeddings: torch.Tensor  # (k, h), projected
+
+
+class CachedTranscript:
+    """Implements `interfaces.Transcript` with a KV cache.
+
+    Raises (every `add_*`, `next_token`):
+        ContextOverflow: the positions would not fit into the LLM's context.
+    """
+
+    def __init__(self, model: MultimodalLM, *, seed: int, sampling: Sampling) -> None:
+        self._model = model
+        self._script = model.script
+        self._limit = model.context_length
+        self._ids: list[int] = []
+        self._sampled = bytearray()  # one for each position: 1 where the LLM wrote it
+        self._media: list[_Medium] = []
+        self._open_answers: list[int] = []  # where each assistant's turn began
+        self._cache: DynamicCache | None = None
+        self._read = 0  # positions that are in the cache
+        self.set_sampling(seed=seed, sampling=sampling)
+
+    def set_sampling(self, *, seed: int, sampling: Sampling) -> None:
+        """Set seed and sampling for the tokens that follow."""
+        self._seed = seed
+        self._sampling = sampling
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    # ------------------------------------------------------------------------------------- adding
+
+    def add_user_start(self) -> None:
+        """Open a user's turn; an answer that was cut short is closed first."""
+        if self._open_answers and self._ids[-1] not in self._script.ends:
+            self.extend(self._script.assistant_end())
+        self.extend(self._script.user_start(first=not self._ids))
+
+    def add_user_end(self) -> None:
+        self.extend(self._script.user_end())
+        self._open_answers.append(len(self._ids))
+
+    def add_text(self, text: str) -> None:
+        self.extend(self._script.text(text))
+
+    def add_note(self, cause: str) -> None:
+        self.extend(self._script.note(cause))
+
+    def add_media(self, number: int, modality: Modality, embedding: torch.Tensor) -> None:
+        self.extend(self._script.media(number, modality), {number: embedding})
+
+    def extend(self, spans: Iterable[Span], features: Mapping[int, torch.Tensor] | None = None) -> None:
+        """Put spans at the end; `features` are the embeddings (d,) of the media in them, by number."""
+        spans = list(spans)
+        k = self._model.config.projector.k
+        self._make_room(sum(len(span.ids) if isinstance(span, Tokens) else k for span in spans))
+        projected = {s.number: self._project(s, features or {}) for s in spans if isinstance(s, Slot)}
+        for span in spans:
+            if isinstance(span, Tokens):
+                self._ids.extend(span.ids)
+                self._sampled.extend(bytes([span.sampled]) * len(span.ids))
+            else:
+                self._media.append(_Medium(len(self._ids), span, projected[span.number]))
+                self._ids.extend([_MEDIUM] * k)
+                self._sampled.extend(bytes(k))
+
+    @torch.inference_mode()
+    def _project(self, slot: Slot, features: Mapping[int, torch.Tensor]) -> torch.Tensor:
+        feature, expected = features.get(slot.number), self._model.config.embedding_dim
+        if feature is None or feature.shape != (expected,):
+            shape = (
+                "is missing" if feature is None else f"has shape {tuple(feature.shape)}, not ({expected},)"
+            )
+            raise InputError(
+                f"The embedding of medium {slot.number} {shape}",
+                hint="Use the encoder that the projectors were trained on, for every medium.",
+            )
+        projected: torch.Tensor = self._model.projectors(slot.modality, feature[None].to(self._model.device))
+        return projected[0]
+
+    def _make_room(self, positions: int) -> None:
+        if len(self._ids) + positions > self._limit:
+            raise ContextOverflow(
+                f"The conversation would take {len(self._ids) + positions:,} positions, "
+                f"and this LLM's context holds {self._limit:,}",
+                hint="Start a new chat, or give less text and fewer media.",
+            )
+
+    # ----------------------------------------------------------------------------------- sampling
+
+    def next_token(self, allow: Callable[[torch.Tensor], torch.Tensor] | None = None) -> int:
+        """Sample one token and append it. `allow` maps logits (vocabulary,) to masked logits."""
+        self._make_room(1)
+        logits = self.logits()
+        if allow is not None:
+            logits = allow(logits)
+        token = choose(logits, self._sampling, seed=self._seed, position=len(self._ids))
+        self._ids.append(token)
+        self._sampled.append(1)
+        return token
+
+    def is_end(self, token: int) -> bool:
+        return token in self._script.ends
+
+    def logits(self) -> torch.Tensor:
+        """Logits (vocabulary,) of the next position, -inf for tokens that no answer may contain.
+
+        Reads what was added since the last call. The tensor is the caller's to change.
+        """
+        return self._read_on() + self._model.token_bias
+
+    @torch.inference_mode()
+    def _read_on(self) -> torch.Tensor:
+        total = len(self._ids)
+        if self._read == total:  # after a rewind: the last position must be read once more
+            self._crop(total - 1)
+        if self._cache is None:
+            from transformers import DynamicCache
+
+            self._cache = DynamicCache(config=self._model.core.config)
+        inputs = self._inputs(self._read)
+        output = self._model.core(**inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+        self._read = total
+        return output.logits[0, -1].float()  # type: ignore[no-any-return]
+
+    def _inputs(self, start: int) -> dict[str, torch.Tensor]:
+        """Model inputs for the positions from `start` on: ids, or embeddings where media are among them."""
+        ids = torch.tensor([self._ids[start:]], device=self._model.device)
+        if not self._media or self._media[-1].start < start:
+            return {"input_ids": ids}
+        embeddings = self._model.core.get_input_embeddings()(ids.clamp(min=0))
+        for medium in self._media:
+            if medium.start >= start:
+                place = slice(medium.start - start, medium.start - start + len(medium.embeddings))
+                embeddings[0, place] = medium.embeddings.to(embeddings.dtype)
+        return {"inputs_embeds": embeddings}
+
+    # ---------------------------------------------------------------------------------- rewinding
+
+    def mark(self) -> int:
+        return len(self._ids)
+
+    def rewind(self, mark: int) -> None:
+        """Forget every position from `mark` on, as if it had never been added."""
+        if not 0 <= mark <= len(self._ids):
+            raise InputError(f"Cannot rewind to {mark}: there are {len(self._ids)} positions")
+        del self._ids[mark:]
+        del self._sampled[mark:]
+        self._media = [medium for medium in self._media if medium.start < mark]
+        self._open_answers = [start for start in self._open_answers if start <= mark]
+        self._crop(mark)
+
+    def _crop(self, length: int) -> None:
+        """Keep the cache of the first `length` positions. Caches that cannot be cut (sliding windows,
+        recurrent states) are dropped, and the LLM reads the transcript again.
+        """
+        if self._cache is None or self._read <= length:
+            return
+        try:
+            self._cache.crop(length - self._read)
+        except (RuntimeError, ValueError, NotImplementedError):
+            self._cache, length = None, 0
+        self._read = length
+
+    # ----------------------------------------------------------------------------- keeping, loading
+
+    def spans(self) -> list[Span]:
+        """The transcript as spans: feeding them to an empty one makes the same transcript again."""
+        spans: list[Span] = []
+        media = iter(self._media)
+        position = 0
+        while position < len(self._ids):
+            if self._ids[position] == _MEDIUM:
+                medium = next(media)
+                spans.append(medium.slot)
+                position += len(medium.embeddings)
+                continue
+            end = position
+            while (
+                end < len(self._ids)
+                and self._ids[end] != _MEDIUM
+                and self._sampled[end] == self._sampled[position]
+            ):
+                end += 1
+            spans.append(Tokens(tuple(self._ids[position:end]), bool(self._sampled[position])))
+            position = end
+        return spans
+
+    def dump(self) -> list[dict[str, Any]]:
+        """The transcript as plain JSON values, without embeddings."""
+        return [
+            {"ids": list(span.ids), "sampled": span.sampled}
+            if isinstance(span, Tokens)
+            else {"number": span.number, "modality": str(span.modality)}
+            for span in self.spans()
+        ]
+
+    def restore(self, record: Iterable[Mapping[str, Any]], features: Mapping[int, torch.Tensor]) -> None:
+        """Put what `dump` gave into this empty transcript; `features` are the media's embeddings."""
+        self.extend(
+            (
+                Tokens(tuple(item["ids"]), item["sampled"])
+                if "ids" in item
+                else Slot(item["number"], Modality(item["modality"]))
+                for item in record
+            ),
+            features,
+        )
+        self._open_answers = [len(self._ids)]
