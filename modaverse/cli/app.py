@@ -1,0 +1,42 @@
+"""The commands and what each is called. Only this module knows all of them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from modaverse.cli.generators import generators
+from modaverse.cli.run import run
+from modaverse.cli.toybox import toybox
+
+app = typer.Typer(
+    name="modaverse",
+    help="Any-to-any requests: media and text in, text and generated media out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: drawing boxes would double the time it takes
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.add_typer(generators)
+app.add_typer(toybox)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"modaverse {version('modaverse')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    pass
