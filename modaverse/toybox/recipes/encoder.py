@@ -145,8 +145,9 @@ def encoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
     ) -> tuple[Tensor, Measures]:
         if not isinstance(module, EncoderTraining):
             raise TypeError(f"not the encoder: {type(module)}")
-        media = {m: _roughen(network_input(m, renders, config)) for m, (renders, _, _) in data.items()}
-        words = random.Random(torch.randint(2**31, ()).item())
+        with torch.autocast("cpu", enabled=False):  # a spectrum does not survive eight bits
+            media = {m: _roughen(network_input(m, renders, config)) for m, (renders, _, _) in data.items()}
+        words = random.Random(int(torch.randint(2**31, ())))
         texts = [_caption(wish, words) for _, _, wishes in data.values() for wish in wishes]
         embedded, text = module(media, token_ids(tokenizer, texts, config))
         parts: dict[str, Tensor] = {}
@@ -169,7 +170,7 @@ def encoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
 
     recipe = Recipe(
         name="encoder",
-        schedule=Schedule(steps=7000, learning_rate=1e-3, warmup=400, weight_decay=0.05, ema=0.998),
+        schedule=Schedule(steps=4000, learning_rate=1e-3, warmup=400, weight_decay=0.05, ema=0.998),
         build=lambda: EncoderTraining(config),
         batch=batch,
         loss=loss,
@@ -222,7 +223,7 @@ def _roughen(x: Tensor) -> Tensor:
     shape = (len(x),) + (1,) * (x.ndim - 1)
     amount = torch.rand(shape) * (torch.rand(shape) < 0.5) * 0.7
     contrast = 1 + 0.05 * torch.randn(shape)
-    return torch.lerp(x, blurred, amount) * contrast + 0.08 * torch.rand(shape) * torch.randn_like(x)
+    return torch.lerp(x, blurred, amount) * contrast + 0.25 * torch.rand(shape) * (torch.rand_like(x) - 0.5)
 
 
 def fitting(truths: Sequence[Truth], wishes: Sequence[Wish | None]) -> Tensor:

@@ -44,6 +44,7 @@ from modaverse.toybox.world import (
 
 SPOILT_SHARE = 0.2
 POOL_SIZES = {Modality.IMAGE: 30_000, Modality.VIDEO: 10_000, Modality.AUDIO: 10_000}
+STEPS = {Modality.IMAGE: 3000, Modality.VIDEO: 3000, Modality.AUDIO: 1500}
 TRAIN_SEED, CHECK_SEED = 901, 902  # no other pool uses these
 
 AnyScene = Scene | ClipScene | SoundScene
@@ -108,7 +109,9 @@ def judge_recipe(modality: Modality, runs: Path, report: PoolReport) -> Recipe:
 
     def loss(net: nn.Module, data: tuple[Tensor, list[Example]]) -> tuple[Tensor, Measures]:
         renders, examples = data
-        answers = net(_roughen(_input(modality, renders)))
+        with torch.autocast("cpu", enabled=False):  # a spectrum does not survive eight bits
+            x = _roughen(_input(modality, renders))
+        answers = net(x)
         targets = _targets(modality, examples)
         losses = {
             question: F.cross_entropy(answers[question].float(), target, ignore_index=-1)
@@ -126,7 +129,7 @@ def judge_recipe(modality: Modality, runs: Path, report: PoolReport) -> Recipe:
 
     return Recipe(
         name=f"judge-{modality}",
-        schedule=Schedule(steps=6000, learning_rate=2e-3, weight_decay=0.05, ema=0.998),
+        schedule=Schedule(steps=STEPS[modality], learning_rate=2e-3, weight_decay=0.05, ema=0.998),
         build=lambda: new_net(modality).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         batch=batch,
         loss=loss,
@@ -150,7 +153,7 @@ def _roughen(x: Tensor) -> Tensor:
     blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
     amount = torch.rand(len(x), 1, 1, 1) * (torch.rand(len(x), 1, 1, 1) < 0.5) * 0.8
     contrast = 1 + 0.08 * torch.randn(len(x), 1, 1, 1)
-    noise = 0.06 * torch.rand(len(x), 1, 1, 1) * torch.randn_like(x)
+    noise = 0.2 * torch.rand(len(x), 1, 1, 1) * (torch.rand_like(x) - 0.5)
     return torch.lerp(x, blurred, amount) * contrast + noise
 
 

@@ -1,0 +1,235 @@
+"""The recipes of mini's picture generator: autoencoder, text encoder, transformer.
+
+Each starts from what the one before it exported; the last one exports the whole pipeline.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, ZImageTransformer2DModel
+from torch import Tensor, nn
+from transformers import Qwen3Model
+
+from modaverse.context import Modality
+from modaverse.errors import ModelNotFound
+from modaverse.toybox.recipes.image_parts import (
+    TEXT_WIDTH,
+    assemble_image_pipeline,
+    build_image_autoencoder,
+    build_image_text_encoder,
+    build_image_transformer,
+    encode_captions,
+    encode_pictures,
+    flow_matching_loss,
+    set_latent_scale,
+)
+from modaverse.toybox.recipes.pools import Pool
+from modaverse.toybox.recipes.registry import PoolReport
+from modaverse.toybox.recipes.renders import TRAIN_SEED, AnyScene, known_pool
+from modaverse.toybox.recipes.text import text_encoder_recipe
+from modaverse.toybox.recipes.trainer import Measures, Recipe, Schedule
+from modaverse.toybox.tokenizer import load_tokenizer
+from modaverse.toybox.wordings.captions import caption
+
+AUTOENCODER, TEXT, TRANSFORMER = "image-autoencoder", "image-text", "image"
+UNCONDITIONAL_SHARE = 0.1  # captions left empty, for guidance (arXiv 2207.12598)
+
+
+def to_pixels(renders: np.ndarray) -> Tensor:
+    """uint8 (b, h, w, 3) → (b, 3, h, w) in [-1, 1]."""
+    return torch.from_numpy(renders).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def exported(runs: Path, part: str) -> Path:
+    """The folder that a finished part lies in.
+
+    Raises:
+        ModelNotFound: it has not been trained yet.
+    """
+    folder = runs / part / "export"
+    if not folder.is_dir():
+        raise ModelNotFound(
+            f"{folder}: {part} is not there", hint=f"train it first: modaverse toybox train {part}"
+        )
+    return folder
+
+
+# -------------------------------------------------------------------------------------- autoencoder
+
+
+def autoencoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
+    pool = known_pool(Modality.IMAGE, runs, report)
+    check = known_pool(Modality.IMAGE, runs, report, held_out=True)
+
+    def batch(step: int) -> Tensor:
+        renders, _ = pool.sample(np.random.default_rng([TRAIN_SEED, step]), 16)
+        return to_pixels(renders).to(memory_format=torch.channels_last)
+
+    def loss(module: nn.Module, pictures: Tensor) -> tuple[Tensor, Measures]:
+        posterior = module.encode(pictures).latent_dist  # type: ignore[operator]
+        made = module.decode(posterior.sample()).sample.float()  # type: ignore[operator]
+        parts = {
+            "l1": F.l1_loss(made, pictures),
+            "edges": F.l1_loss(_edges(made), _edges(pictures)),
+            "kl": posterior.kl().mean() / posterior.mean[0].numel(),
+        }
+        total = parts["l1"] + parts["edges"] + 1e-4 * parts["kl"]
+        return total, {name: value.item() for name, value in parts.items()}
+
+    def evaluate(module: nn.Module) -> Measures:
+        errors = []
+        for start in range(0, 400, 50):
+            pictures = to_pixels(check.take(range(start, start + 50))[0])
+            latents = module.encode(pictures).latent_dist.mode()  # type: ignore[operator]
+            made = module.decode(latents).sample.clamp(-1, 1)  # type: ignore[operator]
+            errors.append((made - pictures).square().mean((1, 2, 3)))
+        psnr = 10 * torch.log10(4 / torch.cat(errors))
+        return {"psnr": psnr.mean().item(), "worst_psnr": psnr.min().item()}
+
+    def export(module: nn.Module, folder: Path) -> None:
+        if not isinstance(module, AutoencoderKL):
+            raise TypeError(f"not the autoencoder: {type(module)}")
+        with torch.no_grad():
+            pictures = to_pixels(pool.take(range(500))[0])
+            set_latent_scale(
+                module, torch.cat([module.encode(p).latent_dist.mode() for p in pictures.split(50)])
+            )
+        module.save_pretrained(folder)
+
+    return [
+        Recipe(
+            name=AUTOENCODER,
+            schedule=Schedule(steps=5000, learning_rate=1.5e-3, warmup=100, weight_decay=0.0, ema=0.995),
+            build=lambda: _channels_last(_seeded(build_image_autoencoder)),
+            batch=batch,
+            loss=loss,
+            evaluate=evaluate,
+            export=export,
+        )
+    ]
+
+
+def _edges(pictures: Tensor) -> Tensor:
+    """Differences between neighbours, across and down, of (b, c, h, w): what makes outlines sharp."""
+    across = pictures[..., :-1, 1:] - pictures[..., :-1, :-1]
+    down = pictures[..., 1:, :-1] - pictures[..., :-1, :-1]
+    return torch.cat((across, down), 1)
+
+
+def _channels_last(module: nn.Module) -> nn.Module:
+    """The layout in which convolutions are fast on a CPU."""
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _seeded(build: Callable[[], nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    return build()
+
+
+# ------------------------------------------------------------------------------------- text encoder
+
+
+def text_encoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
+    tokenizer = load_tokenizer()
+
+    def encode(encoder: nn.Module, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        if not isinstance(encoder, Qwen3Model):
+            raise TypeError(f"not the text encoder: {type(encoder)}")
+        return encode_captions(encoder, tokenizer, captions)
+
+    return [
+        text_encoder_recipe(
+            Modality.IMAGE, lambda: build_image_text_encoder(tokenizer), TEXT_WIDTH, encode, steps=2000
+        )
+    ]
+
+
+# -------------------------------------------------------------------------------------- transformer
+
+
+def transformer_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
+    tokenizer = load_tokenizer()
+    autoencoder = AutoencoderKL.from_pretrained(exported(runs, AUTOENCODER)).eval().requires_grad_(False)
+    text_encoder = Qwen3Model.from_pretrained(exported(runs, TEXT)).eval().requires_grad_(False)
+    pool = known_pool(Modality.IMAGE, runs, report)
+    latents = latent_pool(autoencoder, pool, runs / TRANSFORMER / "latents.npy", report)
+
+    def batch(step: int) -> tuple[Tensor, list[str]]:
+        rng = np.random.default_rng([TRAIN_SEED, step])
+        words = random.Random(f"image:{step}")
+        chosen = rng.integers(len(pool), size=64)
+        captions = [_caption(pool.truths[i], words) for i in chosen]
+        return torch.from_numpy(latents[chosen]).float(), captions
+
+    def loss(module: nn.Module, data: tuple[Tensor, list[str]]) -> tuple[Tensor, Measures]:
+        with torch.no_grad():
+            prompts = encode_captions(text_encoder, tokenizer, data[1])
+        rng = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+        value = flow_matching_loss(_transformer(module), data[0], prompts, rng)
+        return value, {"mse": value.item()}
+
+    def evaluate(module: nn.Module) -> Measures:
+        chosen = range(256)
+        words = random.Random("image-check")
+        captions = [caption(pool.truths[i], words) for i in chosen]
+        prompts = encode_captions(text_encoder, tokenizer, captions)
+        clean = torch.from_numpy(latents[list(chosen)]).float()
+        rng = torch.Generator().manual_seed(0)
+        return {"mse": flow_matching_loss(_transformer(module), clean, prompts, rng).item()}
+
+    def export(module: nn.Module, folder: Path) -> None:
+        pipeline = assemble_image_pipeline(autoencoder, _transformer(module), text_encoder, tokenizer)
+        pipeline.to(torch.float16).save_pretrained(folder)
+
+    return [
+        Recipe(
+            name=TRANSFORMER,
+            schedule=Schedule(
+                steps=20_000, learning_rate=1e-3, warmup=300, weight_decay=0.01, ema=0.999, final_rate=0.02
+            ),
+            build=lambda: _seeded(build_image_transformer),
+            batch=batch,
+            loss=loss,
+            evaluate=evaluate,
+            export=export,
+            evaluate_every=1000,
+        )
+    ]
+
+
+def _transformer(module: nn.Module) -> ZImageTransformer2DModel:
+    if not isinstance(module, ZImageTransformer2DModel):
+        raise TypeError(f"not the transformer: {type(module)}")
+    return module
+
+
+def _caption(scene: AnyScene, rng: random.Random) -> str:
+    return "" if rng.random() < UNCONDITIONAL_SHARE else caption(scene, rng)
+
+
+@torch.no_grad()
+def latent_pool(
+    autoencoder: AutoencoderKL, pool: Pool[AnyScene], path: Path, report: PoolReport
+) -> np.ndarray:
+    """Latents (n, 8, 16, 16) float16 of all pictures of a pool, encoded once and kept in `path`."""
+    if path.exists():
+        kept: np.ndarray = np.load(path)
+        if len(kept) == len(pool):
+            return kept
+    chunks = []
+    for start in range(0, len(pool), 100):
+        pictures = to_pixels(pool.take(range(start, min(start + 100, len(pool))))[0])
+        chunks.append(encode_pictures(autoencoder, pictures).half().numpy())
+        report(start + len(pictures), len(pool))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    latents = np.concatenate(chunks)
+    temporary = path.with_suffix(".tmp.npy")
+    np.save(temporary, latents)
+    temporary.replace(path)
+    return latents
