@@ -26,9 +26,7 @@ from transformers import PreTrainedTokenizerBase, Qwen3Config, Qwen3Model
 SIZE = 64
 LATENT_CHANNELS = 8
 LATENT_SIZE = 16
-CAPTION_TOKENS = (
-    32  # the transformer fills captions up to a multiple of 32, so this length costs nothing extra
-)
+CAPTION_TOKENS = 32  # what the transformer fills captions up to anyway
 TEXT_WIDTH = 96
 
 Velocity = Callable[[ZImageTransformer2DModel, Tensor, Tensor, Tensor, Tensor], Tensor]
