@@ -156,8 +156,8 @@ def flow_matching_loss(
     from `encode_pictures`, `prompt_embeds` from `encode_captions`; gradients reach both. `velocity` takes
     the place of `image_velocity`: `torch.compile(image_velocity, dynamic=False)` is a third faster.
     """
-    noise = torch.randn(latents.shape, generator=rng)
-    sigmas = torch.sigmoid(torch.randn(len(latents), generator=rng))
+    noise = torch.randn(latents.shape, generator=rng).to(latents.device)
+    sigmas = torch.sigmoid(torch.randn(len(latents), generator=rng)).to(latents.device)
     level = sigmas[:, None, None, None]
     noisy = (1 - level) * latents + level * noise
     predicted = (velocity or image_velocity)(transformer, noisy, sigmas, *prompt_embeds)
@@ -180,7 +180,8 @@ def image_velocity(
     patches = height * width
     if patches % 32 or captions.shape[1] % 32:
         raise ValueError(f"{patches} patches and {captions.shape[1]} caption tokens: give multiples of 32")
-    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else latents.dtype
+    device = latents.device.type
+    kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else latents.dtype
     rotation = _rotation(transformer, height, width, captions.shape[1], kind)
     time = transformer.t_embedder((1.0 - sigmas) * transformer.t_scale).to(kind)
 
@@ -224,7 +225,7 @@ def _rotation(
         )
     )
     turns = transformer.rope_embedder(places)[:, None]
-    return torch.stack((turns.real, turns.imag)).to(kind)
+    return torch.stack((turns.real, turns.imag)).to(transformer.device, kind)
 
 
 def _block(block: Any, x: Tensor, rotation: Tensor, time: Tensor | None) -> Tensor:
