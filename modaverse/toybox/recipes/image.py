@@ -68,7 +68,7 @@ def autoencoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
     check = known_pool(Modality.IMAGE, runs, report, held_out=True)
 
     def batch(step: int) -> Tensor:
-        renders, _ = pool.sample(np.random.default_rng([TRAIN_SEED, step]), 16)
+        renders, _ = pool.sample(np.random.default_rng([TRAIN_SEED, step]), 8)
         return to_pixels(renders).to(memory_format=torch.channels_last)
 
     def loss(module: nn.Module, pictures: Tensor) -> tuple[Tensor, Measures]:
@@ -97,15 +97,14 @@ def autoencoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
             raise TypeError(f"not the autoencoder: {type(module)}")
         with torch.no_grad():
             pictures = to_pixels(pool.take(range(500))[0])
-            set_latent_scale(
-                module, torch.cat([module.encode(p).latent_dist.mode() for p in pictures.split(50)])
-            )
+            modes = [module.encode(pictures[i : i + 50]).latent_dist.mode() for i in range(0, 500, 50)]
+            set_latent_scale(module, torch.cat(modes))
         module.save_pretrained(folder)
 
     return [
         Recipe(
             name=AUTOENCODER,
-            schedule=Schedule(steps=5000, learning_rate=1.5e-3, warmup=100, weight_decay=0.0, ema=0.995),
+            schedule=Schedule(steps=8000, learning_rate=1e-3, warmup=100, weight_decay=0.0, ema=0.995),
             build=lambda: _channels_last(_seeded(build_image_autoencoder)),
             batch=batch,
             loss=loss,
