@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from modaverse.cli.doctor import doctor
 from modaverse.cli.generators import generators
 from modaverse.cli.run import run
 from modaverse.cli.toybox import toybox
@@ -20,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
+app.command()(doctor)
 app.add_typer(generators)
 app.add_typer(toybox)
 
