@@ -8,11 +8,13 @@ its own, so nothing of one call is left for the next.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import inspect
 import threading
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,10 @@ _DTYPES: Mapping[Precision, torch.dtype] = {
 }
 
 
+_QUIET = threading.Lock()  # warning filters and progress bars belong to the whole process
+_LOUD = (diffusers.utils.logging, transformers.utils.logging)
+
+
 class PipelineWeights:
     """The networks of one card, loaded or not. `load` and `unload` may be called from any thread."""
 
@@ -56,6 +62,13 @@ class PipelineWeights:
         self._pipeline: Any = None
         self._lock = threading.Lock()
         self._fingerprint: str | None = None
+
+    @classmethod
+    def holding(cls, card: Card, pipeline: Any) -> PipelineWeights:
+        """Networks that are in memory already, as training has them."""
+        weights = cls(card, Path(), precision="float32")
+        weights._pipeline = pipeline
+        return weights
 
     def load(self) -> None:
         """Load every component from safetensors files; nothing is done where they are loaded already.
@@ -71,14 +84,15 @@ class PipelineWeights:
         check_safe(self.folder)
         kind = pipeline_class(self.card.calls[0].pipeline)
         try:
-            pipeline = kind.from_pretrained(
-                self.folder,
-                torch_dtype=_DTYPES[self.precision],
-                variant=self.card.weights.variant,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
+            with _without_noise():
+                pipeline = kind.from_pretrained(
+                    self.folder,
+                    dtype=_DTYPES[self.precision],
+                    variant=self.card.weights.variant,
+                    use_safetensors=True,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             if out_of_memory(error):
                 raise _too_large(self.card, error) from error
@@ -188,7 +202,7 @@ class DiffusersGenerator:
         # and sums in another order give other bytes.
         torch.get_num_threads()
         pipeline = self.weights.shell(self.call)
-        arguments = self._arguments(request)
+        arguments = self.arguments(request)
         _watch(pipeline, arguments, progress, cancelled, self.card)
         try:
             _stop_if(cancelled, self.card)
@@ -205,7 +219,7 @@ class DiffusersGenerator:
                 hint=f"Try other options, or see `modaverse generators check {self.card.name}`.",
             ) from error
 
-    def _arguments(self, request: GenerationRequest) -> dict[str, Any]:
+    def arguments(self, request: GenerationRequest) -> dict[str, Any]:
         """The pipeline's arguments: the card's, then the options', then the source's."""
         call = self.call
         arguments: dict[str, Any] = {**call.arguments, call.prompt_argument: request.prompt}
@@ -270,6 +284,21 @@ def out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+
+
+@contextlib.contextmanager
+def _without_noise() -> Iterator[None]:
+    """No progress bars of the libraries, and none of torch's complaints about diffusers' own classes."""
+    with _QUIET, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*weight_norm.* is deprecated", category=FutureWarning)
+        shown = [library for library in _LOUD if library.is_progress_bar_enabled()]
+        for library in shown:
+            library.disable_progress_bar()
+        try:
+            yield
+        finally:
+            for library in shown:
+                library.enable_progress_bar()
 
 
 def _check_names(card: Card, call: Call) -> None:
