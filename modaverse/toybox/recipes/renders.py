@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,16 @@ def _scene(modality: Modality, rng: random.Random, held_out: bool) -> AnyScene:
             return random_sound_scene(rng, held_out=held_out)
 
 
+def training_scene(modality: Modality, index: int) -> AnyScene:
+    """What render `index` of the pool of training shows."""
+    return _scene(modality, random.Random(f"{TRAIN_SEED}:{index}"), False)
+
+
+def training_render(modality: Modality, index: int) -> np.ndarray:
+    """That render itself, made anew."""
+    return render(training_scene(modality, index), np.random.default_rng([TRAIN_SEED, index]))
+
+
 def render(scene: AnyScene, rng: np.random.Generator) -> np.ndarray:
     """uint8 (64, 64, 3) or (9, 64, 64, 3), or int16 (32000,)."""
     match scene:
@@ -106,14 +117,14 @@ def _render_unknown(modality: Modality, unknown: Unknown, rng: np.random.Generat
         case _, Modality.IMAGE:
             return foreign_picture(rng, kinds=FOREIGN_TRAIN).array
         case _, Modality.VIDEO:
-            return _foreign_clip(rng)
+            return foreign_clip(rng)
         case _:
             return to_int16(foreign_sound(rng, kinds=FOREIGN_SOUNDS).array)
 
 
-def _foreign_clip(rng: np.random.Generator) -> np.ndarray:
+def foreign_clip(rng: np.random.Generator, *, kinds: Sequence[str] = FOREIGN_TRAIN) -> np.ndarray:
     """A foreign picture that drifts: (9, 64, 64, 3)."""
-    picture = foreign_picture(rng, kinds=FOREIGN_TRAIN).array
+    picture = foreign_picture(rng, kinds=kinds).array
     step = rng.integers(-4, 5, size=2)
     return np.stack([np.roll(picture, tuple(step * frame), axis=(0, 1)) for frame in range(9)])
 
