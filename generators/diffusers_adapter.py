@@ -235,7 +235,7 @@ class DiffusersGenerator:
         if call.source is not None:
             if request.source is None:
                 raise GenerationError(
-                    f"{call.model} needs a {call.source} to start from", hint="Name a medium in Source."
+                    f"{call.model} needs a source of kind {call.source}", hint="Name a medium in Source."
                 )
             arguments |= SOURCES[call.prepare](decode(request.source), call)
         seed = int(arguments.pop("seed", request.seed))

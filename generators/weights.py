@@ -77,6 +77,8 @@ def check_safe(folder: Path) -> None:
         if path.suffix == ".json":
             _check_json(folder, path)
     index = _read_json(folder, folder / "model_index.json")
+    if not isinstance(index.get("_class_name"), str):
+        raise _refused(folder, folder / "model_index.json", "names no pipeline class of diffusers")
     for name, entry in index.items():
         if not name.startswith("_") and isinstance(entry, list):
             _check_component(folder, name, entry)
@@ -94,12 +96,10 @@ def _check_component(folder: Path, name: str, entry: list[Any]) -> None:
         raise _refused(folder, index, f"takes {name} from {library!r}, which is no library of pipelines")
     if not isinstance(kind, str) or not _NAME.fullmatch(kind):
         raise _refused(folder, index, f"names a class that is none: {kind!r}")
-    saved = folder / name
-    if saved.is_dir():
-        files = list(_files(saved))
-        pickled = [path for path in files if path.suffix in _PICKLED]
-        if pickled and not any(path.suffix == ".safetensors" for path in files):
-            raise _refused(folder, pickled[0], "is a pickle, and there is no safetensors file beside it")
+    files = [path for path in _files(folder) if path.is_relative_to(folder / name)]
+    pickled = [path for path in files if path.suffix in _PICKLED]
+    if pickled and not any(path.suffix == ".safetensors" for path in files):
+        raise _refused(folder, pickled[0], "is a pickle, and there is no safetensors file beside it")
 
 
 def _is_pipeline_module(library: Any) -> bool:
