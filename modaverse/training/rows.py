@@ -1,0 +1,290 @@
+"""One row of training, evaluation or batch data: a conversation, as JSON on one line.
+
+    {"turns": [
+      {"role": "user", "parts": [{"type": "text", "text": "Draw what you hear."},
+                                 {"type": "media", "uri": "bell.wav"}]},
+      {"role": "assistant", "parts": [{"type": "text", "text": "Here is a bell:"},
+                                      {"type": "meta_response", "model": "T-to-I", "input": "a bell"},
+                                      {"type": "media", "uri": "bell.png"},
+                                      {"type": "text", "text": " A yellow bell at night."}]}]}
+
+Turns alternate and begin with the user. A medium in an answer is what the earliest meta-response before it
+that has none yet stands for: directly behind it where the LLM waits, later where it writes on. It is spliced
+in training just as in inference; a meta-response without a medium is allowed. `source` counts the media of
+the whole row from 1. `uri` is a path, relative to the file that holds the row, or a URI that something
+registered resolves (`toybox:image?thing=cat&...`). `about` may hold anything; nothing is trained on it.
+
+`row.schema.json` beside this file is the same as a JSON Schema, for other tools.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from modaverse.context import Role
+from modaverse.errors import DataError, StorageError
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPart:
+    """A medium: a path or another URI."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallPart:
+    """A meta-response. `source` is the number of a medium of the row."""
+
+    model: str
+    input: str
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    source: int | None = None
+
+
+RowPart = TextPart | MediaPart | CallPart
+
+
+@dataclass(frozen=True, slots=True)
+class RowTurn:
+    role: Role
+    parts: tuple[RowPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A conversation; see the module's text for what holds of it."""
+
+    turns: tuple[RowTurn, ...]
+    about: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def media(self) -> tuple[MediaPart, ...]:
+        """Every medium, so that number `n` is `media[n - 1]`."""
+        return tuple(part for turn in self.turns for part in turn.parts if isinstance(part, MediaPart))
+
+
+# --------------------------------------------------------------------------------------- writing
+
+
+def to_json(row: Row) -> str:
+    """`row` on one line."""
+    value: dict[str, Any] = {
+        "turns": [
+            {"role": turn.role.value, "parts": [_part_value(part) for part in turn.parts]}
+            for turn in row.turns
+        ]
+    }
+    if row.about:
+        value["about"] = dict(row.about)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _part_value(part: RowPart) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    if isinstance(part, MediaPart):
+        return {"type": "media", "uri": part.uri}
+    value: dict[str, Any] = {"type": "meta_response", "model": part.model, "input": part.input}
+    if part.options:
+        value["options"] = dict(part.options)
+    if part.source is not None:
+        value["source"] = part.source
+    return value
+
+
+def write_jsonl(path: Path, rows: Iterable[Row]) -> int:
+    """Write `rows` to a file, replacing it only when all are written; returns how many.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    scratch = path.with_name(path.name + ".part")
+    count = 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.open("w", encoding="utf-8") as file:
+            for row in rows:
+                file.write(to_json(row) + "\n")
+                count += 1
+        scratch.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}", hint="Check the disk and the permissions."
+        ) from error
+    return count
+
+
+# --------------------------------------------------------------------------------------- reading
+
+
+def read_jsonl(path: Path) -> Iterator[Row]:
+    """The rows of a file, one by one; empty lines are skipped.
+
+    Raises:
+        DataError: the file cannot be read, or a row is wrong (the message has file and line).
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield from_json(line, where=f"{path}:{number}")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no UTF-8 text", hint="Rows are JSON, one on each line.") from error
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path}: {error.strerror or error}", hint="Give a file of rows (.jsonl)."
+        ) from error
+
+
+def from_json(text: str, *, where: str = "row") -> Row:
+    """The row that `text` spells; `where` begins every message ("data.jsonl:7").
+
+    Raises:
+        DataError: what is wrong, and where in the row.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_no_duplicates)
+    except _Duplicate as error:
+        raise DataError(f"{where}: the key {error.args[0]!r} stands twice", hint="Keep one.") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: no JSON: {error}", hint="Each line holds one JSON object.") from None
+    return parse_row(value, where=where)
+
+
+def parse_row(value: object, *, where: str = "row") -> Row:
+    """The row that the decoded JSON `value` means; see `from_json`."""
+    keys = _object(value, {"turns"}, {"about"}, where)
+    about = keys.get("about", {})
+    if not isinstance(about, dict):
+        raise _wrong(where, "about", "an object", about)
+    turns = keys["turns"]
+    if not isinstance(turns, list) or not turns:
+        raise _wrong(where, "turns", "a list of at least one user's turn and one answer", turns)
+    row = Row(tuple(_turn(turn, f"{where}: turns[{i}]") for i, turn in enumerate(turns)), about)
+    _check(row, where)
+    return row
+
+
+def _turn(value: object, where: str) -> RowTurn:
+    keys = _object(value, {"role", "parts"}, set(), where)
+    role, parts = keys["role"], keys["parts"]
+    if role not in (Role.USER.value, Role.ASSISTANT.value):
+        raise _wrong(where, "role", '"user" or "assistant"', role)
+    if not isinstance(parts, list) or not parts:
+        raise _wrong(where, "parts", "a list of at least one part", parts)
+    return RowTurn(Role(role), tuple(_part(part, f"{where}.parts[{i}]") for i, part in enumerate(parts)))
+
+
+def _part(value: object, where: str) -> RowPart:
+    if not isinstance(value, dict):
+        raise DataError(f"{where} is {_kind(value)}, not an object", hint='Write {"type": "text", ...}.')
+    match value.get("type"):
+        case "text":
+            return TextPart(_string(_object(value, {"type", "text"}, set(), where), "text", where))
+        case "media":
+            return MediaPart(_string(_object(value, {"type", "uri"}, set(), where), "uri", where))
+        case "meta_response":
+            return _call(value, where)
+        case kind:
+            raise _wrong(where, "type", '"text", "media" or "meta_response"', kind)
+
+
+def _call(value: dict[str, object], where: str) -> CallPart:
+    keys = _object(value, {"type", "model", "input"}, {"options", "source"}, where)
+    options, source = keys.get("options", {}), keys.get("source")
+    if not isinstance(options, dict):
+        raise _wrong(where, "options", "an object", options)
+    if "source" in keys and (not isinstance(source, int) or isinstance(source, bool) or source < 1):
+        raise _wrong(where, "source", "the number of a medium, from 1", source)
+    model, text = _string(keys, "model", where), _string(keys, "input", where)
+    return CallPart(model, text, options, cast("int | None", source))
+
+
+def _check(row: Row, where: str) -> None:
+    """What holds between parts."""
+    media = 0
+    for index, turn in enumerate(row.turns):
+        here = f"{where}: turns[{index}]"
+        if turn.role is not (Role.USER, Role.ASSISTANT)[index % 2]:
+            raise DataError(
+                f"{here} is the {turn.role.value}'s", hint="Turns alternate and begin with the user."
+            )
+        pending = 0
+        for place, part in enumerate(turn.parts):
+            if isinstance(part, CallPart):
+                if turn.role is Role.USER:
+                    raise DataError(f"{here}.parts[{place}]: a user makes no calls", hint="Only answers do.")
+                if part.source is not None and part.source > media:
+                    raise DataError(
+                        f"{here}.parts[{place}]: source {part.source} is no medium before this call"
+                        f" (there are {media})",
+                        hint="Media are numbered from 1 in order of appearance.",
+                    )
+                pending += 1
+            elif isinstance(part, MediaPart):
+                if turn.role is Role.ASSISTANT and pending == 0:
+                    raise DataError(
+                        f"{here}.parts[{place}]: no meta-response stands for this medium",
+                        hint="In an answer each medium belongs to a meta-response before it.",
+                    )
+                pending -= 1
+                media += 1
+    if row.turns[-1].role is Role.USER:
+        raise DataError(f"{where}: the last turn has no answer", hint="A row ends with an answer.")
+
+
+class _Duplicate(ValueError):
+    pass
+
+
+def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value: dict[str, object] = {}
+    for key, item in pairs:
+        if key in value:
+            raise _Duplicate(key)
+        value[key] = item
+    return value
+
+
+def _object(value: object, needed: set[str], optional: set[str], where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DataError(f"{where} is {_kind(value)}, not an object", hint="Compare it with row.schema.json.")
+    missing, unknown = needed - value.keys(), value.keys() - needed - optional
+    if missing:
+        raise DataError(f"{where} lacks {_names(missing)}", hint="Compare it with row.schema.json.")
+    if unknown:
+        raise DataError(
+            f"{where} has unknown {_names(unknown)}", hint=f"Known are {_names(needed | optional)}."
+        )
+    return value
+
+
+def _string(keys: Mapping[str, object], name: str, where: str) -> str:
+    value = keys[name]
+    if not isinstance(value, str) or not value:
+        raise _wrong(where, name, "text that is not empty", value)
+    return value
+
+
+def _wrong(where: str, name: str, wanted: str, got: object) -> DataError:
+    shown = json.dumps(got, ensure_ascii=False, default=str)
+    return DataError(f"{where}: {name} is {shown[:60]}", hint=f"It must be {wanted}.")
+
+
+def _names(keys: Iterable[str]) -> str:
+    return ", ".join(repr(key) for key in sorted(keys))
+
+
+def _kind(value: object) -> str:
+    names = {str: "text", list: "a list", bool: "true or false", type(None): "null", dict: "an object"}
+    return names.get(type(value), "a number")
