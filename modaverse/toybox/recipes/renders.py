@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,14 +116,14 @@ def _render_unknown(modality: Modality, unknown: Unknown, rng: np.random.Generat
         case _, Modality.IMAGE:
             return foreign_picture(rng, kinds=FOREIGN_TRAIN).array
         case _, Modality.VIDEO:
-            return foreign_clip(rng)
+            return _foreign_clip(rng)
         case _:
             return to_int16(foreign_sound(rng, kinds=FOREIGN_SOUNDS).array)
 
 
-def foreign_clip(rng: np.random.Generator, *, kinds: Sequence[str] = FOREIGN_TRAIN) -> np.ndarray:
+def _foreign_clip(rng: np.random.Generator) -> np.ndarray:
     """A foreign picture that drifts: (9, 64, 64, 3)."""
-    picture = foreign_picture(rng, kinds=kinds).array
+    picture = foreign_picture(rng, kinds=FOREIGN_TRAIN).array
     step = rng.integers(-4, 5, size=2)
     return np.stack([np.roll(picture, tuple(step * frame), axis=(0, 1)) for frame in range(9)])
 
