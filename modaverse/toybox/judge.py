@@ -142,7 +142,8 @@ class Judge:
     def save_net(self, folder: Path, modality: Modality) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         weights = {
-            k: v.half() if v.is_floating_point() else v for k, v in self.nets[modality].state_dict().items()
+            k: (v.half() if v.is_floating_point() else v).contiguous()
+            for k, v in self.nets[modality].state_dict().items()
         }
         save_file(weights, folder / f"{modality}.safetensors")
         (folder / "questions.json").write_text(

@@ -44,7 +44,7 @@ from modaverse.toybox.world import (
 
 SPOILT_SHARE = 0.2
 POOL_SIZES = {Modality.IMAGE: 30_000, Modality.VIDEO: 10_000, Modality.AUDIO: 10_000}
-STEPS = {Modality.IMAGE: 3000, Modality.VIDEO: 3000, Modality.AUDIO: 1500}
+STEPS = {Modality.IMAGE: 5000, Modality.VIDEO: 4000, Modality.AUDIO: 1500}
 TRAIN_SEED, CHECK_SEED = 901, 902  # no other pool uses these
 
 AnyScene = Scene | ClipScene | SoundScene
@@ -100,11 +100,13 @@ def judge_recipe(modality: Modality, runs: Path, report: PoolReport) -> Recipe:
     """The recipe of one of the judge's three networks; builds its pools when called."""
     pool = judge_pool(modality, runs, POOL_SIZES[modality], TRAIN_SEED, report)
     check = judge_pool(modality, runs, 2_000, CHECK_SEED, report)
-    size = 64
+    spoilt = [i for i, example in enumerate(pool.truths) if example.spoilt]
+    sound = [i for i, example in enumerate(pool.truths) if not example.spoilt]
 
     def batch(step: int) -> tuple[Tensor, list[Example]]:
         rng = np.random.default_rng([TRAIN_SEED, step])
-        renders, examples = pool.sample(rng, size)
+        chosen = [*rng.choice(sound, 42), *rng.choice(spoilt, 22)]  # spoilt ones are the harder to learn
+        renders, examples = pool.take([int(i) for i in chosen])
         return torch.from_numpy(renders), examples
 
     def loss(net: nn.Module, data: tuple[Tensor, list[Example]]) -> tuple[Tensor, Measures]:
