@@ -42,7 +42,8 @@ def read_media(path: Path | str, *, limits: MediaLimits = _DEFAULT) -> Media:
     with open_file(path, limits) as opened:
         modality, mime = kind(opened, limits)
         if modality is Modality.IMAGE:
-            open_picture(opened, limits)
+            with open_picture(opened, limits):
+                pass  # its header was read and checked
         elif opened.container in (Container.WAV, Container.FLAC):
             with open_sound(opened) as sound:
                 check_sound(opened, sound, limits)

@@ -151,11 +151,12 @@ def _require_regular(path: Path, mode: int) -> None:
 
 
 @contextlib.contextmanager
-def faults(opened: OpenFile) -> Iterator[None]:
-    """Whatever a decoder raises, as a `MediaError`."""
+def faults(opened: OpenFile, *passed_on: type[Exception]) -> Iterator[None]:
+    """Whatever a decoder raises, as a `MediaError`; but `passed_on` as it is."""
+    known: tuple[type[Exception], ...] = (MediaError, *passed_on)
     try:
         yield
-    except MediaError:
+    except known:
         raise
     except MemoryError:
         raise opened.error("decoding it needs more memory than there is", "Give a smaller version.") from None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from modaverse.interfaces import Pixels
 from modaverse.media.containers import Container
 from modaverse.media.files import MediaLimits, OpenFile, faults, open_file
 from modaverse.media.kinds import require
-from modaverse.media.streams import check_pixels
+from modaverse.media.streams import check_pixels, too_large
 
 _DEFAULT = MediaLimits()
 
@@ -51,17 +52,23 @@ def decode_image(path: Path | str, limits: MediaLimits = _DEFAULT) -> Pixels:
     """
     with open_file(path, limits) as opened:
         require(opened, Modality.IMAGE, limits)
-        with _quiet, warnings.catch_warnings(), faults(opened):
-            warnings.simplefilter("ignore")  # about odd metadata, which does not matter here
-            return Pixels(rgb_array(open_picture(opened, limits)))
+        with open_picture(opened, limits) as image, faults(opened):
+            return Pixels(rgb_array(image))
 
 
-def open_picture(opened: OpenFile, limits: MediaLimits) -> ImageFile.ImageFile:
-    with faults(opened):
-        opened.file.seek(0)
-        image = _PLUGINS[opened.container](opened.file)
-    check_pixels(opened, image.width, image.height, limits)
-    return image
+@contextlib.contextmanager
+def open_picture(opened: OpenFile, limits: MediaLimits) -> Iterator[ImageFile.ImageFile]:
+    """The picture with its header read, and Pillow kept from warning of what does not matter here."""
+    opened.file.seek(0)
+    with _quiet, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with faults(opened, Image.DecompressionBombError):
+                image = _PLUGINS[opened.container](opened.file)
+        except Image.DecompressionBombError:  # WebP's plugin asks for itself, at about 179 million pixels
+            raise too_large(opened, "it has", limits) from None
+        check_pixels(opened, image.width, image.height, limits)
+        yield image
 
 
 def rgb_array(image: Image.Image) -> np.ndarray:

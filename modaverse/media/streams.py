@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import av
 
+from modaverse.errors import MediaError
 from modaverse.media.files import MediaLimits, OpenFile, faults
 
 
@@ -74,10 +75,14 @@ def check_pixels(opened: OpenFile, width: int, height: int, limits: MediaLimits)
     if width < 1 or height < 1:
         raise opened.damaged(f"its size is {width} × {height}")
     if width * height > limits.max_pixels:
-        raise opened.error(
-            f"{width:,} × {height:,} are more than {limits.max_pixels:,} pixels",
-            "Scale it down, or raise the media limit max_pixels.",
-        )
+        raise too_large(opened, f"{width:,} × {height:,} are", limits)
+
+
+def too_large(opened: OpenFile, what: str, limits: MediaLimits) -> MediaError:
+    return opened.error(
+        f"{what} more than {limits.max_pixels:,} pixels",
+        "Scale it down, or raise the media limit max_pixels.",
+    )
 
 
 def too_long(opened: OpenFile, seconds: float, limits: MediaLimits) -> NoReturn:

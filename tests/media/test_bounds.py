@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from modaverse.errors import MediaError, SettingsError
 from modaverse.media import MediaLimits, decode, decode_audio, decode_image, decode_video, read_media
@@ -54,6 +56,30 @@ def test_a_picture_bomb_is_refused_by_its_header(put) -> None:
     for read in (read_media, decode_image):
         with pytest.raises(MediaError, match=r"60,000 × 60,000 are more than 50,000,000 pixels"):
             read(path)
+
+
+def webp_of(width: int, height: int) -> bytes:
+    """A WebP that announces a canvas of this size and holds one small frame."""
+    frame = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(frame, "WEBP", lossless=True)
+    canvas = struct.pack("<I", 0) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    chunks = b"VP8X" + struct.pack("<I", len(canvas)) + canvas + frame.getvalue()[12:]
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
+
+
+@pytest.mark.parametrize("side", [8_000, 10_000, 16_383])  # where Pillow is silent, warns, refuses
+def test_pictures_too_large_for_pillow_are_too_large_here(put, side: int) -> None:
+    image = Image.new("1", (side, side))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    cases = [
+        (buffer.getvalue(), r"more than 50,000,000 pixels"),
+        (webp_of(side, side), r"more than 50,000,000 pixels|truncated or damaged"),  # it is that, too
+    ]
+    for data, message in cases:
+        for read in (read_media, decode_image):
+            with pytest.raises(MediaError, match=message):
+                read(put(data))
 
 
 def test_a_sound_bomb_is_refused_by_its_header(make, put) -> None:
