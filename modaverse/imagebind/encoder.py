@@ -81,7 +81,7 @@ class ImageBindEncoder:
             (item.modality, self._views(item.modality, decode(item, self.limits))) for item in media
         )
 
-    def encode_decoded(self, decoded: Sequence[Decoded]) -> Tensor:
+    def encode_decoded(self, decoded: Iterable[Decoded]) -> Tensor:
         """Embeddings of media that are in memory already, as generators give them: (n, d) float32.
 
         Raises:

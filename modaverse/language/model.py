@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -253,22 +253,40 @@ class MultimodalLM(nn.Module):
         features: torch.Tensor,
         slots: torch.Tensor,
         num_items_in_batch: torch.Tensor | int | None = None,
+        return_logits: bool = True,
         **_: Any,
     ) -> CausalLMOutput:
         """Logits (b, s, vocabulary) and the mean cross-entropy of the sampled tokens.
 
         `num_items_in_batch` is the number of sampled tokens over all micro-batches of one step, so that
-        gradient accumulation weighs every token alike.
+        gradient accumulation weighs every token alike. Without `return_logits` the output layer sees only
+        the positions that carry loss, which saves time and, with a large vocabulary, most of the memory.
         """
         from transformers.modeling_outputs import CausalLMOutput
 
         inputs = self.embed({"input_ids": input_ids, "features": features, "slots": slots})
-        logits = self.core(inputs_embeds=inputs, attention_mask=attention_mask, use_cache=False).logits
         targets = labels[:, 1:]
         wanted = targets != IGNORED
-        losses = F.cross_entropy(logits[:, :-1][wanted].float(), targets[wanted], reduction="sum")
+        chosen = nullcontext() if return_logits else self._output_only_at(F.pad(wanted, (0, 1)))
+        with chosen:
+            logits = self.core(inputs_embeds=inputs, attention_mask=attention_mask, use_cache=False).logits
+        predictions = logits[:, :-1][wanted] if return_logits else logits
+        losses = F.cross_entropy(predictions.float(), targets[wanted], reduction="sum")
         count = wanted.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
-        return CausalLMOutput(loss=losses / count, logits=logits)
+        return CausalLMOutput(loss=losses / count, logits=logits if return_logits else None)
+
+    @contextmanager
+    def _output_only_at(self, positions: torch.Tensor) -> Iterator[None]:
+        """Give the output layer the hidden states at `positions` (b, s) alone: logits are (n, vocabulary)."""
+
+        def choose(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+            return (inputs[0][positions],)
+
+        hook = self.core.get_output_embeddings().register_forward_pre_hook(choose)
+        try:
+            yield
+        finally:
+            hook.remove()
 
     # ----------------------------------------------------------------------------------- inference
 
