@@ -133,11 +133,21 @@ def read_jsonl(path: Path) -> Iterator[Row]:
     Raises:
         DataError: the file cannot be read, or a row is wrong (the message has file and line).
     """
+    for number, line in jsonl_lines(path):
+        yield from_json(line, where=f"{path}:{number}")
+
+
+def jsonl_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a file that are not empty, with their numbers from 1.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield from_json(line, where=f"{path}:{number}")
+                    yield number, line
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no UTF-8 text", hint="Rows are JSON, one on each line.") from error
     except OSError as error:
