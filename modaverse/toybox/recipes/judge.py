@@ -1,4 +1,4 @@
-"""Recipes of the judge: renders of training *and* held-out scenes, a fifth of them spoilt.
+"""Recipes of the judge: renders of training *and* held-out scenes, a part of them spoilt.
 
 The judge measures the other parts, so it must be right on every scene, also on those which their training
 leaves out. Its pools have seeds of their own. What is generated is never quite as clean as a render, so the
@@ -42,9 +42,9 @@ from modaverse.toybox.world import (
     random_sound_scene,
 )
 
-SPOILT_SHARE = 0.2
-POOL_SIZES = {Modality.IMAGE: 30_000, Modality.VIDEO: 10_000, Modality.AUDIO: 10_000}
-STEPS = {Modality.IMAGE: 5000, Modality.VIDEO: 4000, Modality.AUDIO: 1500}
+SPOILT_SHARE = {Modality.IMAGE: 0.5, Modality.VIDEO: 0.4, Modality.AUDIO: 0.2}
+POOL_SIZES = {Modality.IMAGE: 50_000, Modality.VIDEO: 12_000, Modality.AUDIO: 10_000}
+STEPS = {Modality.IMAGE: 5000, Modality.VIDEO: 3000, Modality.AUDIO: 1500}
 TRAIN_SEED, CHECK_SEED = 901, 902  # no other pool uses these
 
 AnyScene = Scene | ClipScene | SoundScene
@@ -59,7 +59,7 @@ class Example:
 
 
 def _draw(modality: Modality, rng: random.Random) -> Example:
-    spoilt = rng.random() < SPOILT_SHARE
+    spoilt = rng.random() < SPOILT_SHARE[modality]
     match modality:
         case Modality.IMAGE:
             return Example(random_scene(rng, held_out=None), spoilt)

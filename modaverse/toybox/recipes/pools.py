@@ -6,6 +6,7 @@ a pool which was interrupted goes on where it was, and a longer pool begins with
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,7 +58,9 @@ def build_pool(
     parts = []
     for start in range(0, count, CHUNK):
         end = min(start + CHUNK, count)
-        path = folder / f"{seed}-{start:07d}-{end - start}.npy"
+        # A file is found again only for the same truths, so that a change of `draw` makes a new pool.
+        digest = hashlib.sha256(repr(truths[start:end]).encode()).hexdigest()[:8]
+        path = folder / f"{seed}-{start:07d}-{digest}.npy"
         if not path.exists():
             renders = [render(truths[i], np.random.default_rng([seed, i])) for i in range(start, end)]
             temporary = path.with_suffix(".tmp.npy")
