@@ -47,7 +47,7 @@ from modaverse.toybox.world import (
 FPS = 8.0
 UNKNOWN = "unknown"
 # Known and unknown media in a batch.
-BATCH = {Modality.IMAGE: (42, 6), Modality.VIDEO: (21, 3), Modality.AUDIO: (28, 4)}
+BATCH = {Modality.IMAGE: (28, 4), Modality.VIDEO: (12, 2), Modality.AUDIO: (20, 4)}
 
 READOUTS: Mapping[str, tuple[str, ...]] = {
     "thing": (*THINGS, UNKNOWN),
