@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from modaverse.cli.doctor import doctor
+from modaverse.cli.eval import evaluate
 from modaverse.cli.generators import generators
 from modaverse.cli.run import run
 from modaverse.cli.toybox import toybox
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(doctor)
+app.command("eval")(evaluate)
 app.add_typer(generators)
 app.add_typer(toybox)
 

@@ -7,7 +7,7 @@ other training ever sees it, neither its weights nor its gradients.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -118,14 +118,15 @@ class Judge:
         self.nets = {modality: net.eval() for modality, net in nets.items()}
 
     @classmethod
-    def from_pretrained(cls, folder: Path) -> Judge:
-        """
+    def from_pretrained(cls, folder: Path, *, modalities: Iterable[Modality] = tuple(QUESTIONS)) -> Judge:
+        """The judge of all modalities, or of some.
+
         Raises:
             ModelNotFound: no judge lies in `folder`.
             CheckpointError: its weights do not fit.
         """
         nets = {}
-        for modality in QUESTIONS:
+        for modality in modalities:
             path = folder / f"{modality}.safetensors"
             if not path.exists():
                 raise ModelNotFound(

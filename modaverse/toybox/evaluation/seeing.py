@@ -1,0 +1,24 @@
+"""The judge's word on media that lie on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from modaverse.context import Media
+from modaverse.media import decode
+from modaverse.toybox.judge import Judge, Verdict
+
+
+def judged(judge: Judge, media: Sequence[Media | None]) -> list[Verdict | None]:
+    """The judge's verdict on each file, None where there is none."""
+    verdicts = iter(judge([decode(medium) for medium in media if medium is not None]))
+    return [None if medium is None else next(verdicts) for medium in media]
+
+
+def shown(verdict: Verdict | None) -> dict[str, Any] | None:
+    """A verdict for the record, without what it does not say."""
+    if verdict is None:
+        return None
+    return {name: value for name, value in asdict(verdict).items() if value is not None}

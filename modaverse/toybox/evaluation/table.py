@@ -1,0 +1,13 @@
+"""All rows of the table, in order."""
+
+from __future__ import annotations
+
+from modaverse.context import Modality
+from modaverse.toybox.evaluation.alone import alone_rows
+from modaverse.toybox.evaluation.copying import copying_row
+from modaverse.toybox.evaluation.rows import Row
+
+ROWS: tuple[Row, ...] = (
+    *(copying_row(modality) for modality in Modality),
+    *alone_rows(),
+)
