@@ -18,8 +18,8 @@ that cannot do so is not eligible: `{colour}` outside a group needs a colour, an
 be said by the alternative itself or by one of the rules in it. So the text and its truth cannot drift
 apart, however many wordings are added.
 
-The split "held_out" takes a held-out alternative at the rule that is asked for (where it has an eligible
-one), and any alternative below it.
+The split "train" never takes a held-out alternative. "any" takes one in two of five places where there
+is one; "held_out" does so too, and always takes one at the rule that is asked for (where one is eligible).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import random
 import re
 import tomllib
 from bisect import bisect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from itertools import accumulate
@@ -36,7 +36,7 @@ from typing import Any, Literal
 
 from modaverse.errors import GrammarError
 
-Split = Literal["train", "held_out"]
+Split = Literal["train", "held_out", "any"]
 
 ATTRIBUTES = frozenset(
     ("thing", "colour", "size", "backdrop", "direction", "speed", "pitch", "pace", "other", "change")
@@ -210,7 +210,7 @@ class Grammar:
             name: tuple(_alternative(source, name) for source in lines) for name, lines in rules.items()
         }
         self._reach: dict[str, frozenset[str]] = {}
-        self._plans: dict[tuple[str, frozenset[str], str], tuple[tuple[_Plan, ...], tuple[int, ...]]] = {}
+        self._plans: dict[tuple[str, frozenset[str], str], tuple[tuple[_Plan, ...], tuple[float, ...]]] = {}
         for name in self.rules:
             self._may_say(name, ())
 
@@ -227,30 +227,30 @@ class Grammar:
         rule: str,
         rng: random.Random,
         attributes: Mapping[str, str] | None = None,
+        slots: Mapping[str, str] | None = None,
         *,
         split: Split = "train",
-        **slots: str,
     ) -> str:
-        """One expansion of `rule` that says `attributes` (attribute → value), tidied.
+        """One expansion of `rule` that says `attributes` (attribute → value), with `slots` filled in, tidied.
 
         Raises:
             GrammarError: there is no such rule, slot or value, or no alternative says just these attributes.
         """
-        return self.trace(rule, rng, attributes, split=split, **slots)[0]
+        return self.trace(rule, rng, attributes, slots, split=split)[0]
 
     def trace(
         self,
         rule: str,
         rng: random.Random,
         attributes: Mapping[str, str] | None = None,
+        slots: Mapping[str, str] | None = None,
         *,
         split: Split = "train",
-        **slots: str,
     ) -> tuple[str, Alternative]:
         """As `say`, with the alternative that was taken at the top."""
         values = attributes or {}
         out: list[str] = []
-        taken = self._rule(rule, frozenset(values), rng, split, values, slots, out, top=True)
+        taken = self._rule(rule, frozenset(values), rng, split, values, slots or {}, out, top=True)
         return tidy("".join(out)), taken
 
     def eligible(self, rule: str, attributes: Iterable[str], split: Split) -> tuple[Alternative, ...]:
@@ -296,9 +296,9 @@ class Grammar:
 
     def _eligible(
         self, rule: str, given: frozenset[str], split: Split, top: bool
-    ) -> tuple[tuple[_Plan, ...], tuple[int, ...]]:
+    ) -> tuple[tuple[_Plan, ...], tuple[float, ...]]:
         """The plans for `rule` and their cumulative weights."""
-        kind = "train" if split == "train" else "top" if top else "any"
+        kind = "train" if split == "train" else "top" if top and split == "held_out" else "any"
         key = (rule, given, kind)
         found = self._plans.get(key)
         if found is None:
@@ -308,7 +308,7 @@ class Grammar:
             plans = tuple(p for p in (self._plan(line, given, split) for line in lines) if p is not None)
             if kind == "top" and any(p.alternative.held_out for p in plans):
                 plans = tuple(p for p in plans if p.alternative.held_out)
-            found = plans, tuple(accumulate(p.alternative.weight for p in plans))
+            found = plans, tuple(accumulate(_weights(plans)))
             self._plans[key] = found
         return found
 
@@ -368,6 +368,14 @@ class Grammar:
                 s.name in plan.direct or plan.shares.get(s.name) for s in _slots(node.body)
             ):
                 self._nodes(node.body, plan, rng, split, values, slots, out)
+
+
+def _weights(plans: Sequence[_Plan]) -> list[float]:
+    """Held-out alternatives, where they are allowed, share 40 % of the weight."""
+    new = sum(plan.alternative.weight for plan in plans if plan.alternative.held_out)
+    old = sum(plan.alternative.weight for plan in plans) - new
+    factor = 0.4 / 0.6 * old / new if old and new else 1.0
+    return [p.alternative.weight * (factor if p.alternative.held_out else 1.0) for p in plans]
 
 
 def _flatten(table: Mapping[str, Any], prefix: str, rules: dict[str, list[str]], file: str) -> None:

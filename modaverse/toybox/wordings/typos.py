@@ -28,8 +28,8 @@ def _neighbours() -> dict[str, str]:
 
 @cache
 def known_words() -> frozenset[str]:
-    """Words that a slip of the hand must not produce: all that stand for an attribute, and small words."""
-    grammar = Grammar.load("lexicon.toml")
+    """Words that a slip of the hand must not produce: those of attributes and of what mini does not know."""
+    grammar = Grammar.load("lexicon.toml", "outside.toml")
     words = {
         word.lower()
         for lines in grammar.rules.values()
@@ -48,11 +48,11 @@ def slip(word: str, rng: random.Random) -> str:
     for _ in range(4):
         place = rng.randrange(1 if len(word) > 3 else 0, len(word) - 1)
         roll = rng.random()
-        if roll < 0.35:
+        if roll < 0.4:
             slipped = word[:place] + word[place + 1] + word[place] + word[place + 2 :]
-        elif roll < 0.6 and len(word) > 3:
+        elif roll < 0.68 and len(word) > 3:
             slipped = word[:place] + word[place + 1 :]
-        elif roll < 0.85 or len(word) < 5:
+        elif roll < 0.8 or len(word) < 5:
             slipped = word[:place] + word[place] + word[place:]
         else:
             near = _neighbours().get(word[place].lower())
@@ -76,7 +76,7 @@ def misspell(text: str, rng: random.Random, slips: int) -> str:
 def typed(text: str, rng: random.Random, *, hurry: float = 1.0) -> str:
     """`text` as somebody might type it; `hurry` scales the chance of everything that goes wrong (0: nothing).
 
-    Half of all texts are lower case, four in ten lack the last mark, one in four has slips.
+    Half of all texts are lower case, four in ten lack the last mark, one in five has slips.
     """
     roll = rng.random() / hurry if hurry > 0 else 2.0
     if roll < 0.35:
@@ -97,8 +97,8 @@ def typed(text: str, rng: random.Random, *, hurry: float = 1.0) -> str:
         text = text.replace(",", "")
     if rng.random() < 0.03 * hurry:
         text = text.replace(", ", ",")
-    if rng.random() < 0.25 * hurry:
-        text = misspell(text, rng, rng.choice((1, 1, 1, 2, 2, 3)))
+    if rng.random() < 0.22 * hurry:
+        text = misspell(text, rng, rng.choice((1, 1, 1, 1, 1, 2, 2, 3)))
     if rng.random() < 0.03 * hurry and " " in text:
         places = [place for place, letter in enumerate(text) if letter == " "]
         place = rng.choice(places)

@@ -40,10 +40,10 @@ def lines(seed: int, count: int) -> Iterator[str]:
             yield json.dumps({"Model": _MODELS[wish.modality], "Input": plain_caption(wish)})
         elif roll < 0.55:
             subject = grammar.say(f"subject.{kind}", rng, wish.attributes)
-            yield typed(grammar.say(f"ask.{kind}", rng, s=subject), rng)
+            yield typed(grammar.say(f"ask.{kind}", rng, slots={"s": subject}), rng)
         elif roll < 0.65:
             subject = grammar.say(f"loose.{kind}", rng, wish.attributes)
-            yield typed(grammar.say(f"ask.loose.{kind}", rng, l=subject), rng)
+            yield typed(grammar.say(f"ask.loose.{kind}", rng, slots={"l": subject}), rng)
         elif roll < 0.8:
             yield typed(grammar.say(rng.choice(outside), rng), rng, hurry=0.5)
         elif roll < 0.93:

@@ -1,0 +1,105 @@
+"""Rows of Toybox: conversations with media, calls and what they made, and the truth about all of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from modaverse.toybox.rows import followups, given, making, talk
+from modaverse.toybox.rows.chat import Chat
+from modaverse.toybox.wordings.grammar import Split
+from modaverse.training.rows import Row, write_jsonl
+
+Start = Callable[[Chat], None]
+
+INTENTS: Mapping[str, Start] = {
+    "make": making.make_one,
+    "tell": making.make_and_tell,
+    "chain": making.make_two_of_one,
+    "many": making.make_many,
+    "from": given.make_from,
+    "ask": given.ask_about,
+    "count": given.count_media,
+    "which": given.which_of_two,
+    "same": given.same_or_not,
+    "compare": given.compare_two,
+    "social": talk.social,
+    "mini": talk.about_mini,
+    "outside": talk.outside,
+    "nothing": followups.nothing_yet,
+}
+"""How a conversation, or a new thread of one, can begin."""
+
+MIXTURE: Mapping[str, float] = {
+    "make": 26,
+    "tell": 8,
+    "chain": 4,
+    "many": 8,
+    "from": 16,
+    "ask": 14,
+    "count": 1,
+    "which": 2.5,
+    "same": 2,
+    "compare": 1.5,
+    "social": 2.5,
+    "mini": 2.5,
+    "outside": 11,
+    "nothing": 0.5,
+}
+"""Weights of `INTENTS` in the training of mini."""
+
+TURNS = (0.62, 0.2, 0.11, 0.07)
+"""How often a row has 1, 2, 3 or 4 exchanges."""
+
+
+def sample_row(
+    rng: random.Random,
+    *,
+    split: Split = "train",
+    mixture: Mapping[str, float] = MIXTURE,
+    turns: tuple[float, ...] = TURNS,
+    missed: float | None = None,
+    editing: bool = False,
+) -> Row:
+    """One conversation.
+
+    In the split "held_out" every request has a held-out structure, half of the scenes are held-out
+    combinations, and generators make what they were asked for; in "train" neither ever occurs, and with the
+    probability `missed` (default 0.15) a generator makes something else. `editing` writes changes as edits
+    with a `Source` instead of fresh calls.
+    """
+    if missed is None:
+        missed = 0.15 if split == "train" else 0.0
+    chat = Chat(rng, split, missed=missed, editing=editing)
+    names, weights = tuple(mixture), tuple(mixture.values())
+    count = rng.choices(range(1, len(turns) + 1), turns)[0]
+    INTENTS[rng.choices(names, weights)[0]](chat)
+    while len(chat.truths) < count:
+        if chat.last is None or not rng.random() < 0.8 or not _follow(chat):
+            INTENTS[rng.choices(names, weights)[0]](chat)
+    return chat.row()
+
+
+def _follow(chat: Chat) -> bool:
+    """One follow-up to the last medium, if one applies."""
+    last = chat.last
+    if last is None:
+        return False
+    steps, weights = tuple(followups.FOLLOWUPS), tuple(followups.FOLLOWUPS.values())
+    return any(chat.rng.choices(steps, weights)[0](chat, last) for _ in range(8))
+
+
+def sample_rows(count: int, seed: int, split: Split = "train") -> Iterator[Row]:
+    """`count` rows, the same for the same arguments; row `i` depends on `seed` and `i` alone."""
+    for index in range(count):
+        yield sample_row(random.Random(f"{split}:{seed}:{index}"), split=split)
+
+
+def write_rows(path: Path, count: int, seed: int, split: Split = "train") -> int:
+    """Write `count` rows to `path` (see `modaverse.training.rows`); returns how many.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    return write_jsonl(path, sample_rows(count, seed, split))

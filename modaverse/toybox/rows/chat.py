@@ -1,0 +1,280 @@
+"""A conversation in the making: both sides' words, the media in it, and the truth about them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+from modaverse.context import Modality, Role
+from modaverse.toybox.uris import unknown_uri, uri_of
+from modaverse.toybox.wordings.captions import plain_caption
+from modaverse.toybox.wordings.grammar import Grammar, Split, sentence_case
+from modaverse.toybox.wordings.pseudo import pseudo_word
+from modaverse.toybox.wordings.typos import typed
+from modaverse.toybox.wordings.wishes import (
+    ATTRIBUTES_OF,
+    MODALITY_OF,
+    SCENE_OF,
+    VALUES,
+    AnyScene,
+    Wish,
+    complete,
+    wish_for,
+)
+from modaverse.toybox.world import (
+    THINGS,
+    ClipScene,
+    Scene,
+    is_held_out,
+    random_clip_scene,
+    random_scene,
+    random_sound_scene,
+)
+from modaverse.training.rows import CallPart, MediaPart, Row, RowPart, RowTurn, TextPart
+
+MODELS = {Modality.IMAGE: "T-to-I", Modality.VIDEO: "T-to-V", Modality.AUDIO: "T-to-A"}
+EDITORS = {Modality.IMAGE: "TI-to-I", Modality.VIDEO: "TV-to-V", Modality.AUDIO: "TA-to-A"}
+NOUNS = {Modality.IMAGE: "picture", Modality.VIDEO: "clip", Modality.AUDIO: "sound"}
+VISUAL = (Modality.IMAGE, Modality.VIDEO)
+MEDIA = (Modality.IMAGE, Modality.VIDEO, Modality.AUDIO)
+MARK = "@"
+
+
+@cache
+def requests() -> Grammar:
+    """What users say."""
+    return Grammar.load(
+        "lexicon.toml",
+        "subjects.toml",
+        "draw.toml",
+        "given.toml",
+        "several.toml",
+        "chat.toml",
+        "outside.toml",
+        "refusals.toml",
+    )
+
+
+@cache
+def answers() -> Grammar:
+    """What mini says."""
+    return Grammar.load("plain.toml", "answers.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A medium of the conversation. `scene` is None for what mini does not know; a call's has its `wish`."""
+
+    number: int
+    modality: Modality
+    scene: AnyScene | None
+    wish: Wish | None = None
+
+
+@dataclass
+class Chat:
+    """Builds one row; `split` decides which wordings and combinations of attributes may occur.
+
+    `missed` is how often a generator makes something else than it was asked for: then the answer's words
+    follow the medium, and that is how mini learns to look at what was really made.
+    """
+
+    rng: random.Random
+    split: Split = "train"
+    missed: float = 0.15
+    hurry: float = 1.0
+    editing: bool = False
+    turns: list[RowTurn] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    truths: list[dict[str, Any]] = field(default_factory=list)
+
+    # ---- words
+
+    def ask(self, rule: str, attributes: Mapping[str, str] | None = None, /, **slots: str) -> str:
+        """A user's wording, of this row's split."""
+        return requests().say(rule, self.rng, attributes, slots, split=self.split)
+
+    def bit(self, rule: str, attributes: Mapping[str, str] | None = None, /, **slots: str) -> str:
+        """A part of a user's wording: in held-out rows held out or not."""
+        split: Split = "train" if self.split == "train" else "any"
+        return requests().say(rule, self.rng, attributes, slots, split=split)
+
+    def tell(self, rule: str, attributes: Mapping[str, str] | None = None, /, **slots: str) -> str:
+        """Mini's words."""
+        return sentence_case(answers().say(rule, self.rng, attributes, slots))
+
+    def pseudo(self) -> str:
+        return pseudo_word(self.rng, held_out=self.split != "train")
+
+    def chance(self, probability: float) -> bool:
+        return self.rng.random() < probability
+
+    def some(self, attributes: Mapping[str, str], probability: float, *always: str) -> dict[str, str]:
+        """A random part of `attributes`."""
+        return {n: v for n, v in attributes.items() if n in always or self.rng.random() < probability}
+
+    # ---- media
+
+    def scene(self, modality: Modality) -> AnyScene:
+        """A scene that this row may show; in held-out rows every second one is a held-out combination."""
+        held_out = self.split != "train" and self.chance(0.5)
+        match modality:
+            case Modality.IMAGE:
+                return random_scene(self.rng, held_out=held_out)
+            case Modality.VIDEO:
+                return random_clip_scene(self.rng, held_out=held_out)
+            case Modality.AUDIO:
+                return random_sound_scene(self.rng, held_out=held_out)
+
+    def allowed(self, wish: Wish) -> bool:
+        """Training never asks for a held-out combination."""
+        if self.split != "train":
+            return True
+        names = ATTRIBUTES_OF[wish.modality]
+        if any(getattr(wish, name) is None for name in names) or wish.thing not in THINGS:
+            return self._can_be_completed(wish)
+        return not is_held_out(SCENE_OF[wish.modality](wish.thing, *(getattr(wish, n) for n in names)))
+
+    def _can_be_completed(self, wish: Wish) -> bool:
+        return not is_held_out(complete(wish, self.rng))
+
+    def made(self, wish: Wish) -> AnyScene | None:
+        """What the generator makes of `wish`: mostly what it was asked for."""
+        scene = complete(wish, self.rng, held_out=False if self.split == "train" else None)
+        if not self.chance(self.missed):
+            return scene
+        roll = self.rng.random()
+        if roll < 0.06:
+            return None
+        other = complete(Wish(wish.modality, "something"), self.rng)
+        if roll < 0.5:
+            return other
+        name = "thing" if roll < 0.75 or wish.modality is Modality.AUDIO else "colour"
+        scene = replace(scene, **{name: getattr(other, name)})
+        return other if is_held_out(scene) else scene
+
+    def _media(self, modality: Modality, scene: AnyScene | None, wish: Wish | None) -> MediaPart:
+        self.seen.append(Seen(len(self.seen) + 1, modality, scene, wish))
+        seed = self.rng.randrange(1_000_000)
+        if scene is not None:
+            return MediaPart(uri_of(scene, seed))
+        kind = "spoilt" if self.chance(0.4) else "foreign" if self.split == "train" else "held_out"
+        return MediaPart(unknown_uri(modality, kind, seed))  # type: ignore[arg-type]
+
+    # ---- turns
+
+    def user(self, text: str, *given: AnyScene | None, kinds: Sequence[Modality] = ()) -> None:
+        """The user's turn. Media stand where `text` has marks, else before or after it.
+
+        `kinds` names the modalities of what is given, and is needed only where it is unknown (None).
+        """
+        modalities = kinds or [MODALITY_OF[type(scene)] for scene in given if scene is not None]
+        media = [self._media(kind, scene, None) for kind, scene in zip(modalities, given, strict=True)]
+        if media and MARK not in text:
+            before = (
+                sum(self.chance(0.5) for _ in media[1:])
+                if self.chance(0.1)
+                else self.rng.choice((0, len(media)))
+            )
+            text = MARK * before + text + MARK * (len(media) - before)
+        pieces = [piece.strip(" ") for piece in typed(text, self.rng, hurry=self.hurry).split(MARK)]
+        parts: list[RowPart] = []
+        for index, piece in enumerate(pieces):
+            if index:
+                parts.append(media[index - 1])
+            if piece and not (index and piece.strip(".!") == ""):
+                parts.append(TextPart(piece))
+        self.turns.append(RowTurn(Role.USER, tuple(parts)))
+
+    def answer(self, intent: str) -> Answer:
+        return Answer(self, intent)
+
+    def row(self) -> Row:
+        return Row(tuple(self.turns), {"split": self.split, "turns": self.truths})
+
+    # ---- what can be talked about
+
+    @property
+    def last(self) -> Seen | None:
+        return self.seen[-1] if self.seen else None
+
+
+class Answer:
+    """Mini's turn: text, calls with what they made, and the truth that evaluation compares with."""
+
+    def __init__(self, chat: Chat, intent: str) -> None:
+        self.chat = chat
+        self.parts: list[RowPart] = []
+        self.truth: dict[str, Any] = {"intent": intent, "calls": []}
+
+    def say(self, text: str) -> Answer:
+        """Add a sentence; a space parts it from what came before."""
+        last = self.parts[-1] if self.parts else None
+        if isinstance(last, TextPart):
+            self.parts[-1] = TextPart(f"{last.text} {text}")
+        else:
+            self.parts.append(TextPart(f" {text}" if self.parts else text))
+        return self
+
+    def call(self, wish: Wish, *, edits: Seen | None = None) -> Seen:
+        """A call for `wish`, and what the generator makes of it."""
+        model = MODELS[wish.modality]
+        source = None
+        if edits is not None and self.chat.editing:
+            model = EDITORS[wish.modality] if edits.modality is wish.modality else "I-to-V"
+            source = edits.number
+        made = self.chat.made(wish)
+        self.parts.append(CallPart(model, plain_caption(wish), source=source))
+        self.parts.append(self.chat._media(wish.modality, made, wish))
+        self.truth["calls"].append(
+            {
+                "model": model,
+                "wish": wish.attributes,
+                "made": None if made is None else wish_for(made).attributes,
+            }
+        )
+        return self.chat.seen[-1]
+
+    def comment(self, seen: Seen, *, whole: bool = False) -> Answer:
+        """Say what was really made."""
+        chat = self.chat
+        if seen.scene is None:
+            return self.say(chat.tell("missed.unknown"))
+        always = ("thing", "colour") if seen.modality in VISUAL else ("thing",)
+        attributes = chat.some(wish_for(seen.scene).attributes, 1.0 if whole else 0.6, *always)
+        if seen.modality is Modality.VIDEO:
+            attributes.pop("size", None)
+        if "direction" not in attributes:
+            attributes.pop("speed", None)
+        rule = "after" if seen.wish is None or seen.wish.fits(seen.scene) else "missed"
+        self.truth["says"] = attributes
+        return self.say(chat.tell(f"{rule}.{seen.modality.value}", attributes))
+
+    def says(self, rule: str, attributes: Mapping[str, str], **slots: str) -> Answer:
+        """A sentence whose attributes are the truth of this answer."""
+        self.truth["says"] = dict(attributes)
+        return self.say(self.chat.tell(rule, attributes, **slots))
+
+    def refuse(self, rule: str, **slots: str) -> Answer:
+        self.truth["refuses"] = True
+        return self.say(self.chat.tell(rule, **slots))
+
+    def done(self) -> None:
+        self.chat.turns.append(RowTurn(Role.ASSISTANT, tuple(self.parts)))
+        self.chat.truths.append(self.truth)
+
+
+def look_of(scene: AnyScene) -> dict[str, str]:
+    """Colour, size and backdrop of a picture or clip."""
+    if not isinstance(scene, Scene | ClipScene):
+        return {}
+    return {"colour": scene.colour, "size": scene.size, "backdrop": scene.backdrop}
+
+
+def other_value(rng: random.Random, name: str, value: str) -> str:
+    """Another value of an attribute."""
+    values = THINGS if name == "thing" else VALUES[name]
+    return rng.choice([v for v in values if v != value])

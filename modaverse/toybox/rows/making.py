@@ -1,0 +1,181 @@
+"""Requests that are made in words alone: one medium, several, or one and a word about it."""
+
+from __future__ import annotations
+
+from modaverse.context import Modality
+from modaverse.toybox.rows.chat import MEDIA, NOUNS, VISUAL, Answer, Chat, Seen, look_of, other_value
+from modaverse.toybox.wordings.wishes import OPEN_THINGS, Wish, partial_wish
+
+KINDS = (Modality.IMAGE, Modality.IMAGE, Modality.VIDEO, Modality.AUDIO)
+
+
+def draw_wish(
+    chat: Chat, modality: Modality, *, open_thing: float = 0.06, detail: float | None = None
+) -> Wish:
+    """A wish that this row may have."""
+    if detail is None:
+        detail = chat.rng.choice((1.0, 0.7, 0.4, 0.0))
+    wish = partial_wish(chat.scene(modality), chat.rng, detail=detail, open_thing=open_thing)
+    return wish if wish.thing != "something" or len(wish.attributes) < 3 else draw_wish(chat, modality)
+
+
+def subject(chat: Chat, wish: Wish) -> str:
+    """A noun phrase that says `wish`."""
+    attributes = wish.attributes
+    if wish.thing in OPEN_THINGS:
+        if len(attributes) == 1:
+            return chat.bit(f"open.{wish.thing}")
+        if wish.thing == "something" and set(attributes) == {"thing", "colour"}:
+            return chat.bit("open.coloured", {"colour": attributes["colour"]})
+    return chat.bit(f"subject.{wish.modality.value}", attributes)
+
+
+def request(chat: Chat, wish: Wish) -> str:
+    """A request for `wish` alone."""
+    kind = wish.modality.value
+    if wish.thing in OPEN_THINGS or chat.chance(0.72):
+        return chat.ask(f"ask.{kind}", s=subject(chat, wish))
+    return chat.ask(f"ask.loose.{kind}", l=chat.bit(f"loose.{kind}", wish.attributes))
+
+
+def announce(chat: Chat, answer: Answer, wish: Wish, *, following: bool = False) -> None:
+    """What mini says before a call; sometimes nothing."""
+    kind = wish.modality.value
+    roll = chat.rng.random()
+    if wish.thing in OPEN_THINGS:
+        answer.say(chat.tell("before.next_open" if following else "before.open"))
+    elif following:
+        answer.say(chat.tell(f"before.next_{kind}", {"thing": wish.thing}))
+    elif roll < 0.75:
+        said = chat.some({n: v for n, v in wish.attributes.items() if n == "colour"}, 0.7)
+        answer.say(chat.tell(f"before.{kind}", {"thing": wish.thing, **said}))
+    elif roll < 0.95:
+        answer.say(chat.tell("before.any"))
+
+
+def make_one(chat: Chat) -> None:
+    """ "Draw a small red cat at night." """
+    wish = draw_wish(chat, chat.rng.choice(KINDS))
+    if chat.chance(0.03) and wish.modality is Modality.IMAGE and (wish.backdrop or wish.colour):
+        make_first_of_two(chat, wish)
+        return
+    chat.user(request(chat, wish))
+    answer = chat.answer(f"make.{wish.modality.value}")
+    announce(chat, answer, wish)
+    made = answer.call(wish)
+    if chat.chance(0.88):
+        answer.comment(made)
+    answer.done()
+
+
+def make_first_of_two(chat: Chat, wish: Wish) -> None:
+    """ "A cat on the beach at night": two places or two colours, of which one can be shown."""
+    colours = wish.colour is not None and (wish.backdrop is None or chat.chance(0.4))
+    kept = {n: v for n, v in wish.attributes.items() if n != ("backdrop" if colours else "")}
+    name = "colour" if colours else "backdrop"
+    second = other_value(chat.rng, name, kept[name])
+    phrase = chat.bit(
+        "both_colours" if colours else "look", kept if colours else without(kept, "backdrop"), x=second
+    )
+    if not colours:
+        phrase += (
+            f" {chat.bit('place', {'backdrop': kept['backdrop']})} {chat.bit('place', {'backdrop': second})}"
+        )
+    chat.user(chat.ask("ask.image", s=phrase))
+    answer = chat.answer("make.first_of_two").say(
+        chat.tell("before.one_colour" if colours else "before.one_place")
+    )
+    thing = kept.pop("thing")
+    answer.comment(answer.call(Wish(wish.modality, thing, **kept))).done()
+
+
+def without(attributes: dict[str, str], name: str) -> dict[str, str]:
+    return {n: v for n, v in attributes.items() if n != name}
+
+
+def make_and_tell(chat: Chat) -> None:
+    """ "Draw any animal, then tell me what it is and its colour." """
+    modality = chat.rng.choice(KINDS)
+    open_thing = 0.6 if chat.chance(0.8) else 0.0
+    wish = draw_wish(chat, modality, open_thing=open_thing, detail=0.0 if chat.chance(0.6) else 0.4)
+    w = chat.bit(f"tell.w.{modality.value}", s=subject(chat, wish))
+    chat.user(chat.ask("tell.request" if modality in VISUAL else "tell.request_audio", w=w))
+    answer = chat.answer(f"tell.{modality.value}")
+    announce(chat, answer, wish)
+    answer.comment(answer.call(wish), whole=modality is Modality.AUDIO)
+    answer.done()
+
+
+def _follower(chat: Chat, first: Seen, modality: Modality) -> Wish | None:
+    """The wish for the same thing in another modality, as the first medium shows it."""
+    if first.scene is None:
+        return None
+    if modality is Modality.AUDIO or first.modality is Modality.AUDIO:
+        return Wish(modality, first.scene.thing)
+    return Wish(modality, first.scene.thing, **look_of(first.scene))
+
+
+def make_two_of_one(chat: Chat) -> None:
+    """ "Draw any animal and then make its sound." The second call must look at what the first one made."""
+    first_kind = chat.rng.choice(MEDIA)
+    second_kind = chat.rng.choice([kind for kind in MEDIA if kind is not first_kind])
+    wish = draw_wish(chat, first_kind, open_thing=0.5)
+    a = chat.bit(f"many.wish.{first_kind.value}", s=subject(chat, wish))
+    chat.user(chat.ask("many.two", a=a, b=chat.bit(f"many.its.{second_kind.value}")))
+    answer = chat.answer("make.chain")
+    announce(chat, answer, wish)
+    first = answer.call(wish)
+    second = _follower(chat, first, second_kind)
+    if second is None:
+        answer.comment(first).done()
+        return
+    if first.wish is not None and (not first.wish.fits(first.scene) or chat.chance(0.5)):  # type: ignore[arg-type]
+        answer.comment(first)
+    announce(chat, answer, second, following=True)
+    made = answer.call(second)
+    if chat.chance(0.7):
+        answer.comment(made)
+    answer.done()
+
+
+def make_many(chat: Chat) -> None:
+    """ "A picture of a cat, a clip of a red car, and the sound of a bell." """
+    count = 3 if chat.chance(0.35) else 2
+    kinds = [chat.rng.choice(KINDS) for _ in range(count)]
+    if chat.chance(0.3):
+        kinds = [kinds[0]] * count
+    wishes = [draw_wish(chat, kind, open_thing=0.03) for kind in kinds]
+    words = [chat.bit(f"many.wish.{wish.modality.value}", s=subject(chat, wish)) for wish in wishes]
+    names = dict(zip("abc", words, strict=False))
+    chat.user(chat.ask("many.three" if count == 3 else "many.two", **names))
+    answer = chat.answer("make.many")
+    roll = chat.rng.random()
+    made = []
+    for index, wish in enumerate(wishes):
+        announce(chat, answer, wish, following=index > 0)
+        made.append(answer.call(wish))
+        if roll < 0.5:
+            answer.comment(made[-1])
+    if 0.5 <= roll < 0.7 and all(seen.scene for seen in made) and len({s.modality for s in made}) == 1:
+        names = {str(i): brief(chat, seen) for i, seen in enumerate(made)}
+        if count == 2:
+            answer.say(chat.tell("answer.compare", one=names["0"], two=names["1"]))
+    answer.done()
+
+
+def brief(chat: Chat, seen: Seen) -> str:
+    """A medium in a few words: "a red cat", "a low bell"."""
+    scene = seen.scene
+    if scene is None:
+        return chat.tell("unknown.one").rstrip(".").lower()
+    attributes = {"thing": scene.thing}
+    if seen.modality in VISUAL:
+        attributes |= {"colour": look_of(scene)["colour"]}
+    else:
+        attributes |= {"pitch": scene.pitch}  # type: ignore[union-attr]
+    return chat.tell("answer.brief", attributes).lower()
+
+
+def noun(chat: Chat, seen: Seen) -> str:
+    """What a medium of this kind is called."""
+    return NOUNS[seen.modality]
