@@ -7,7 +7,8 @@ No module here imports torch; the mask does so when it is first given logits.
 """
 
 from modaverse.metaresponse.catalogue import Catalogue, Limits
+from modaverse.metaresponse.mask import TokenMask
 from modaverse.metaresponse.parser import StreamParser
 from modaverse.metaresponse.vocabulary import Vocabulary
 
-__all__ = ["Catalogue", "Limits", "StreamParser", "Vocabulary"]
+__all__ = ["Catalogue", "Limits", "StreamParser", "TokenMask", "Vocabulary"]

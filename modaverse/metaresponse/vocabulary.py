@@ -6,7 +6,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from modaverse.errors import ModelError
@@ -25,6 +25,13 @@ class Vocabulary:
     added: Mapping[str, int]
     special: frozenset[int]
     ends: tuple[int, ...]
+    _singles: Mapping[int, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        added = set(self.added.values())
+        singles = {data[0]: token for token, data in enumerate(self.tokens)
+                   if len(data) == 1 and token not in added}  # fmt: skip
+        object.__setattr__(self, "_singles", singles)
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any, *, ends: Iterable[int] = ()) -> Vocabulary:
@@ -59,6 +66,10 @@ class Vocabulary:
     def bytes(self, token: int) -> bytes:
         """What `token` spells; nothing for the ids that pad a model's table."""
         return self.tokens[token] if 0 <= token < len(self.tokens) else b""
+
+    def single(self, byte: int) -> int:
+        """The token that is just this byte, or -1."""
+        return self._singles.get(byte, -1)
 
 
 class IdReader:

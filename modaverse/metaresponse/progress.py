@@ -1,0 +1,91 @@
+"""Where in a call the bytes of an answer stand, so that a budget of tokens can be kept."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Collection
+from enum import Enum, auto
+
+_QUOTE, _ESCAPE = ord('"'), ord("\\")
+
+
+class Stage(Enum):
+    """Parts of an answer, in the order in which a call goes through them."""
+
+    TEXT = auto()
+    HEAD = auto()  # from the opening marker to the quote that opens the input
+    INPUT = auto()
+    TAIL = auto()  # from the quote that closes the input to the end of the closing marker
+
+
+class Progress:
+    """Follows an answer of which every call is known to be well formed, as the token mask makes it.
+
+    `opener` and `closer` are the spelled markers, None for one that is a single token and comes by `mark`;
+    `heads` are the texts that can stand before an input.
+    """
+
+    __slots__ = ("_closer", "_escaped", "_heads", "_left", "_opener", "_quoted", "_seen", "stage")
+
+    def __init__(self, opener: bytes | None, closer: bytes | None, heads: Collection[bytes]) -> None:
+        self.stage = Stage.TEXT
+        self._opener, self._closer, self._heads = opener, closer, heads
+        self._seen = b""  # in text what could become a marker, in a head the whole of it
+        self._quoted = self._escaped = False
+        self._left = 0  # bytes of a spelled closing marker that are still to come
+
+    def mark(self) -> None:
+        """A marker that is a single token: it opens a call in text, and closes one elsewhere."""
+        self._enter(Stage.HEAD if self.stage is Stage.TEXT else Stage.TEXT)
+
+    def feed(self, data: bytes) -> None:
+        """Text of any token that is no marker."""
+        if self.stage is Stage.TEXT:
+            data = self._feed_text(data)
+        for byte in data:
+            self._feed_call(byte)
+
+    def pending(self) -> bytes:
+        """In text: the bytes at its end that are no whole character yet, or could become a marker."""
+        opener = self._opener or b""
+        marker = next((n for n in range(len(opener) - 1, 0, -1) if self._seen.endswith(opener[:n])), 0)
+        _, whole = codecs.utf_8_decode(self._seen, "ignore", False)
+        return self._seen[min(whole, len(self._seen) - marker) :]
+
+    def _enter(self, stage: Stage) -> None:
+        self.stage, self._seen, self._quoted, self._escaped = stage, b"", False, False
+
+    def _feed_text(self, data: bytes) -> bytes:
+        """Look for the spelled marker; what follows it in `data`."""
+        if self._opener is None:
+            return b""
+        seen = self._seen + data
+        at = seen.find(self._opener)
+        if at >= 0:
+            self._enter(Stage.HEAD)
+            return seen[at + len(self._opener) :]
+        self._seen = seen[-max(len(self._opener) - 1, 3) :]
+        return b""
+
+    def _feed_call(self, byte: int) -> None:
+        if self.stage is Stage.TEXT:  # text that follows a closing marker within one token
+            self._feed_text(bytes((byte,)))
+        elif self.stage is Stage.HEAD:
+            self._seen = (self._seen + bytes((byte,))).lstrip()
+            if self._seen in self._heads:
+                self._enter(Stage.INPUT)
+                self._quoted = True
+        elif self._left:
+            self._left -= 1
+            if not self._left:
+                self._enter(Stage.TEXT)
+        elif not self._quoted and self._closer is not None and byte == self._closer[0]:
+            self._left = len(self._closer) - 1  # outside of strings JSON has no such byte
+        elif self._escaped:
+            self._escaped = False
+        elif byte == _ESCAPE:
+            self._escaped = True
+        elif byte == _QUOTE:
+            self._quoted = not self._quoted
+            if self.stage is Stage.INPUT:
+                self.stage = Stage.TAIL
