@@ -49,6 +49,9 @@ class Weights(_Table):
     repository: str | None = Field(None, description="Repository on the hub, owner/name.")
     revision: str = Field("main", description="Commit, branch or tag of the repository.")
     variant: str | None = Field(None, description="Variant of the weight files, such as fp16.")
+    components: dict[str, Precision] = Field(
+        default_factory=dict, description="Precision of single components where it is not the card's."
+    )
     size_gb: float = Field(gt=0, description="Bytes on disk of what is loaded, in units of 10^9.")
 
     @property
@@ -100,6 +103,7 @@ class Call(_Table):
     source: Modality | None = Field(None, description="Modality of Source, where the call needs one.")
     deprecated: bool = Field(False, description="Whether the class lies in diffusers' deprecated folder.")
     prompt_argument: str = "prompt"
+    run: str = Field("call", description="How the pipeline is run (runners.RUNNERS).")
     prepare: str = Field("", description="How Source becomes arguments (conversions.SOURCES).")
     output: str = Field(description="How the pipeline's output is read (conversions.OUTPUTS).")
     arguments: dict[str, Any] = Field(
@@ -112,6 +116,10 @@ class Call(_Table):
     options: dict[str, Option] = Field(default_factory=dict)
     fps: float | None = Field(None, gt=0, description="Frames per second of a clip.")
     frame_step: int = Field(1, ge=1, description="Clips have a multiple of this many frames, plus one.")
+    source_size: tuple[int, int] | None = Field(
+        None,
+        description="Width and height that Source is scaled to, where width and height are no arguments.",
+    )
     sample_rate: int | None = Field(None, gt=0, description="Samples per second of a sound, in Hz.")
     max_input_chars: int = Field(1000, ge=1)
 
@@ -153,6 +161,7 @@ class Card(_Table):
     precision: Precision = Field(
         description="Precision that the weights are loaded in unless told otherwise."
     )
+    requires: tuple[str, ...] = Field((), description="Python packages that its pipeline needs besides ours.")
     calls: tuple[Call, ...] = Field(min_length=1)
 
     @field_validator("name")

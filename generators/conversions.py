@@ -3,7 +3,7 @@
 Three registries, each of functions of one signature:
 
     CONVERSIONS  (option's value, call, its argument)  ─► pipeline arguments
-    SOURCES      (decoded Source, call)                ─► pipeline arguments
+    SOURCES      (decoded Source, call, arguments)     ─► more pipeline arguments
     OUTPUTS      (pipeline output, call)               ─► Pixels | Frames | Waveform
 
 Legend: t: frames, h: height, w: width, c: channels, s: samples.
@@ -57,33 +57,33 @@ CONVERSIONS: Mapping[str, Callable[[Any, Call, str], Arguments]] = {
 # ------------------------------------------------------------------------------------ sources
 
 
-def _fitted(array: np.ndarray, call: Call) -> Image.Image:
-    """The picture, scaled to the size that the call makes, where the card names one."""
+def _fitted(array: np.ndarray, call: Call, arguments: Arguments) -> Image.Image:
+    """The picture, scaled to the size that is to be made, where arguments or card name one."""
     image = Image.fromarray(array)
-    width, height = call.arguments.get("width"), call.arguments.get("height")
+    width, height = call.source_size or (arguments.get("width"), arguments.get("height"))
     if width is None or height is None or image.size == (width, height):
         return image
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def source_image(source: Decoded, call: Call) -> Arguments:
+def source_image(source: Decoded, call: Call, arguments: Arguments) -> Arguments:
     """`image`: one PIL picture."""
     if not isinstance(source, Pixels):
         raise _wrong_source(source, call)
-    return {"image": _fitted(source.array, call)}
+    return {"image": _fitted(source.array, call, arguments)}
 
 
-def source_video(source: Decoded, call: Call) -> Arguments:
+def source_video(source: Decoded, call: Call, arguments: Arguments) -> Arguments:
     """`video`: a list of PIL pictures, cut to k·frame_step + 1 frames."""
     if not isinstance(source, Frames):
         raise _wrong_source(source, call)
     count = len(source.array)
     if call.frame_step > 1:
         count = (count - 1) // call.frame_step * call.frame_step + 1
-    return {"video": [_fitted(frame, call) for frame in source.array[:count]]}
+    return {"video": [_fitted(frame, call, arguments) for frame in source.array[:count]]}
 
 
-def source_audio(source: Decoded, call: Call) -> Arguments:
+def source_audio(source: Decoded, call: Call, arguments: Arguments) -> Arguments:
     """`audio`: (1, c, s) float32 at the call's sample rate, mono; `duration`: its length in seconds."""
     if not isinstance(source, Waveform) or call.sample_rate is None:
         raise _wrong_source(source, call)
@@ -109,7 +109,7 @@ def _wrong_source(source: Decoded, call: Call) -> MediaError:
     )
 
 
-SOURCES: Mapping[str, Callable[[Decoded, Call], Arguments]] = {
+SOURCES: Mapping[str, Callable[[Decoded, Call, Arguments], Arguments]] = {
     "image": source_image,
     "video": source_video,
     "audio": source_audio,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
+import importlib.util
 import inspect
 import threading
 import warnings
@@ -29,6 +30,7 @@ from modaverse.errors import (
     GenerationError,
     GenerationOutOfMemory,
     ModaVerseError,
+    ModelError,
     SettingsError,
 )
 from modaverse.interfaces import CallSpec, Cancelled, Decoded, GenerationRequest, Progress
@@ -36,6 +38,7 @@ from modaverse.media import decode
 
 from .card import Call, Card, Precision
 from .conversions import CONVERSIONS, OUTPUTS, SOURCES
+from .runners import RUNNERS
 from .weights import check_safe, fingerprint, locate
 
 _DTYPES: Mapping[Precision, torch.dtype] = {
@@ -58,7 +61,7 @@ class PipelineWeights:
         self.card = card
         self.folder = folder
         self.device = torch.device(device)
-        self.precision: Precision = precision or card.precision
+        self.precision: Precision = precision or _fitting(card.precision, self.device)
         self._pipeline: Any = None
         self._lock = threading.Lock()
         self._fingerprint: str | None = None
@@ -75,19 +78,21 @@ class PipelineWeights:
 
         Raises:
             CheckpointError: the folder holds code or pickles, or another pipeline than the card's.
+            ModelError: a package that the card requires is not installed.
         """
         with self._lock:
             if self._pipeline is None:
                 self._pipeline = self._read()
 
     def _read(self) -> Any:
+        _check_requirements(self.card)
         check_safe(self.folder)
         kind = pipeline_class(self.card.calls[0].pipeline)
         try:
             with _without_noise():
                 pipeline = kind.from_pretrained(
                     self.folder,
-                    dtype=_DTYPES[self.precision],
+                    dtype=self._dtypes(),
                     variant=self.card.weights.variant,
                     use_safetensors=True,
                     local_files_only=True,
@@ -101,6 +106,14 @@ class PipelineWeights:
                 hint="The files are incomplete or of another model; fetch them again.",
             ) from error
         return pipeline.to(self.device)
+
+    def _dtypes(self) -> torch.dtype | dict[str, torch.dtype]:
+        """One for all components, or by component where the card names exceptions."""
+        default = _DTYPES[self.precision]
+        exceptions = self.card.weights.components
+        if self.precision == "float32" or not exceptions:
+            return default
+        return {"default": default, **{name: _DTYPES[other] for name, other in exceptions.items()}}
 
     def unload(self) -> None:
         """Give the memory back."""
@@ -206,7 +219,7 @@ class DiffusersGenerator:
         _watch(pipeline, arguments, progress, cancelled, self.card)
         try:
             _stop_if(cancelled, self.card)
-            output = pipeline(**arguments)
+            output = RUNNERS[self.call.run](pipeline, arguments)
             _stop_if(cancelled, self.card)
             return OUTPUTS[self.call.output](output, self.call)
         except ModaVerseError:
@@ -237,7 +250,7 @@ class DiffusersGenerator:
                 raise GenerationError(
                     f"{call.model} needs a source of kind {call.source}", hint="Name a medium in Source."
                 )
-            arguments |= SOURCES[call.prepare](decode(request.source), call)
+            arguments |= SOURCES[call.prepare](decode(request.source), call, arguments)
         seed = int(arguments.pop("seed", request.seed))
         arguments["generator"] = torch.Generator("cpu").manual_seed(seed % 2**63)
         return arguments
@@ -301,9 +314,23 @@ def _without_noise() -> Iterator[None]:
                 library.enable_progress_bar()
 
 
+def _check_requirements(card: Card) -> None:
+    missing = [name for name in card.requires if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelError(
+            f"generator {card.name} needs {', '.join(missing)}, which is not installed",
+            hint=f"Run: pip install {' '.join(missing)}",
+        )
+
+
+def _fitting(precision: Precision, device: torch.device) -> Precision:
+    """A CPU computes float16 slowly or not at all."""
+    return "float32" if precision == "float16" and device.type == "cpu" else precision
+
+
 def _check_names(card: Card, call: Call) -> None:
     """What a card names must exist, so that a slip shows when it is opened and not in an answer."""
-    for registry, name in ((OUTPUTS, call.output), (SOURCES, call.prepare)):
+    for registry, name in ((OUTPUTS, call.output), (SOURCES, call.prepare), (RUNNERS, call.run)):
         if name and name not in registry:
             raise SettingsError(
                 f"card {card.name}: {call.model}: nothing is named {name!r}",

@@ -20,7 +20,7 @@ from .card import Card
 
 _LIBRARIES = {"diffusers", "transformers"}
 _PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5"}
-_WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+_SETTINGS = ["*.json", "*.txt", "*.model", "*.jinja"]
 _NAME = re.compile(r"\w+")
 
 
@@ -53,7 +53,7 @@ def _from_hub(card: Card, repository: str, download: bool) -> Path:
         found = snapshot_download(
             repository,
             revision=weights.revision,
-            allow_patterns=_WANTED,
+            allow_patterns=wanted_files(weights.variant),
             local_files_only=not download,
         )
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
@@ -63,6 +63,15 @@ def _from_hub(card: Card, repository: str, download: bool) -> Path:
             f"({weights.size_gb:g} GB, licence {card.licence.name}).",
         ) from error
     return Path(found)
+
+
+def wanted_files(variant: str | None) -> list[str]:
+    """Patterns of a repository's files that are loaded: settings, and weights of components.
+
+    Repositories often hold the same weights again, as one file at the top and in other precisions.
+    """
+    weights = f"*/*.{variant}*.safetensors" if variant else "*/*.safetensors"
+    return [*_SETTINGS, weights]
 
 
 def check_safe(folder: Path) -> None:

@@ -45,10 +45,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Card
 
     def get(name: str) -> tuple[Card, Path]:
         build, arguments = builders[name]
+        card = load_card(name)
         if name not in built:
             built[name] = tmp_path_factory.mktemp(name.replace(".", "-"))
-            common.save(built[name], build)
-        return small(load_card(name), arguments), built[name]
+            common.save(built[name], build, card.weights.variant)
+        return small(card, arguments), built[name]
 
     return get
 
@@ -57,6 +58,8 @@ def small(card: Card, arguments: dict[str, Any]) -> Card:
     """The card with 2 steps and smaller sizes. Only what the card says already is given another value."""
     data = card.model_dump(by_alias=True)
     for call in data["calls"]:
+        if call["source_size"]:
+            call["source_size"] = (64, 64)
         for key, value in {"num_inference_steps": 2, **arguments}.items():
             if key in call["arguments"]:
                 call["arguments"][key] = value

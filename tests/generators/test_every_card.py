@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from modaverse.context import Media, Modality
-from modaverse.generators.card import Card, card_names, load_card
+from modaverse.generators.card import Call, Card, card_names, load_card
 from modaverse.generators.diffusers_adapter import DiffusersGenerator, PipelineWeights, pipeline_class
 from modaverse.interfaces import Decoded, Frames, GenerationRequest, Pixels, Waveform
 from modaverse.media import write_media
@@ -49,6 +49,7 @@ def source_of(modality: Modality | None, folder: Path) -> Media | None:
     return None
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 @pytest.mark.parametrize(("name", "model"), CALLS, ids=[f"{name}:{model}" for name, model in CALLS])
 def test_card_runs(name: str, model: str, weights: Callable[[str], PipelineWeights], tmp_path: Path) -> None:
     shared = weights(name)
@@ -67,7 +68,7 @@ def test_card_runs(name: str, model: str, weights: Callable[[str], PipelineWeigh
 
     made, steps = run(1)
     assert made.modality is call.makes
-    check_shape(made, call.arguments)
+    check_shape(made, call)
     assert steps
     assert [step for step, _ in steps] == list(range(1, len(steps) + 1))
     assert steps[-1] == (steps[-1][1], steps[-1][1])
@@ -76,14 +77,15 @@ def test_card_runs(name: str, model: str, weights: Callable[[str], PipelineWeigh
     assert not np.array_equal(made.array, other.array)
 
 
-def check_shape(made: Decoded, arguments: dict[str, object]) -> None:
+def check_shape(made: Decoded, call: Call) -> None:
+    width, height = call.source_size or (call.arguments.get("width"), call.arguments.get("height"))
     match made:
         case Pixels():
-            assert made.array.shape == (arguments["height"], arguments["width"], 3)
+            assert made.array.shape == (height, width, 3)
             assert made.array.dtype == np.uint8
         case Frames():
-            assert made.array.shape[1:] == (arguments["height"], arguments["width"], 3)
-            assert len(made.array) == arguments.get("num_frames", 9)
+            assert made.array.shape[1:] == (height, width, 3)
+            assert len(made.array) == call.arguments.get("num_frames", 9)
         case Waveform():
             assert made.array.dtype == np.float32
             assert made.array.ndim == 2

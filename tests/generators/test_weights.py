@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 
 from modaverse.errors import CheckpointError, ModelNotFound
 from modaverse.generators.card import Card, load_card, parse_card
 from modaverse.generators.diffusers_adapter import PipelineWeights, open_card
-from modaverse.generators.weights import check_safe, fingerprint, locate
+from modaverse.generators.weights import check_safe, fingerprint, locate, wanted_files
 
 Tiny = Callable[[str], tuple[Card, Path]]
 HUB_CARD = """
@@ -174,6 +175,23 @@ def test_the_fingerprint_is_that_of_the_content(tiny: Tiny, tmp_path: Path) -> N
     assert fingerprint(tmp_path / "copy") == fingerprint(good)
     edit(tmp_path / "copy" / "scheduler" / "scheduler_config.json", shift=3.0)
     assert fingerprint(tmp_path / "copy") != fingerprint(good)
+
+
+@pytest.mark.parametrize(
+    ("variant", "wanted", "unwanted"),
+    [
+        (None, ["unet/model.safetensors", "unet/model-00001-of-00002.safetensors"], ["whole.safetensors"]),
+        (
+            "fp16",
+            ["unet/model.fp16.safetensors", "te/m.fp16-00001-of-00002.safetensors"],
+            ["unet/m.safetensors"],
+        ),
+    ],
+)
+def test_only_what_is_loaded_is_fetched(variant: str | None, wanted: list[str], unwanted: list[str]) -> None:
+    repository = ["model_index.json", "unet/config.json", *wanted, *unwanted, "unet/model.bin", "code.py"]
+    fetched = list(filter_repo_objects(repository, allow_patterns=wanted_files(variant)))
+    assert fetched == ["model_index.json", "unet/config.json", *wanted]
 
 
 def test_weights_that_are_not_there(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 Build = Callable[[], Any]
+CHAT = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
 WORDS = [*string.ascii_lowercase, *string.digits, "a", "cat", "red", "dog", "on", "the", "beach"]
 
 
 def tokenizer(
-    *, max_length: int = 77, end: bool = True, template: str | None = None
+    *, max_length: int = 77, end: bool = True, template: str | None = None, special: Sequence[str] = ()
 ) -> PreTrainedTokenizerFast:
     """A word-level tokenizer; with `end` it closes every text with its end token."""
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys(["<pad>", "<unk>", "<s>", "</s>", *WORDS]))}
@@ -35,6 +36,7 @@ def tokenizer(
         eos_token="</s>",
         model_max_length=max_length,
     )
+    made.add_special_tokens({"additional_special_tokens": list(special)})
     made.chat_template = template
     return made
 
@@ -42,7 +44,7 @@ def tokenizer(
 VOCABULARY = len(tokenizer())
 
 
-def save(folder: Path, build: Build) -> None:
+def save(folder: Path, build: Build, variant: str | None) -> None:
     """Build with a fixed seed and save as every pipeline is saved."""
     torch.manual_seed(0)
     with warnings.catch_warnings():  # of torch's about classes of diffusers
@@ -51,7 +53,7 @@ def save(folder: Path, build: Build) -> None:
     for component in made.components.values():
         if isinstance(component, torch.nn.Module):
             _wake(component)
-    made.save_pretrained(folder, safe_serialization=True)
+    made.save_pretrained(folder, safe_serialization=True, variant=variant)
 
 
 def _wake(module: torch.nn.Module) -> None:
