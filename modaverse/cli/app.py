@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from modaverse.cli.data import data
 from modaverse.cli.doctor import doctor
 from modaverse.cli.eval import evaluate
 from modaverse.cli.generators import generators
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(doctor)
 app.command("eval")(evaluate)
+app.add_typer(data)
 app.add_typer(generators)
 app.add_typer(toybox)
 
