@@ -13,9 +13,9 @@ A URI fixes its medium: the same text gives the same bytes.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import unquote_plus
 
 import numpy as np
 
@@ -42,12 +42,17 @@ def uri_of(scene: AnyScene, seed: int) -> str:
     """The URI of one render of `scene`."""
     modality = next(modality for modality, kind in SCENE_OF.items() if type(scene) is kind)
     fields = {name: getattr(scene, name) for name in ("thing", *ATTRIBUTES_OF[modality])}
-    return f"{SCHEME}{modality.value}?{urlencode({**fields, 'seed': seed})}"
+    return _write(modality, {**fields, "seed": seed})
 
 
 def unknown_uri(modality: Modality, kind: Unknown, seed: int) -> str:
     """The URI of something that mini does not know."""
-    return f"{SCHEME}{modality.value}?{urlencode({'unknown': kind, 'seed': seed})}"
+    return _write(modality, {"unknown": kind, "seed": seed})
+
+
+def _write(modality: Modality, fields: Mapping[str, object]) -> str:
+    # Every value is a plain word or number, so nothing needs quoting.
+    return f"{SCHEME}{modality.value}?{'&'.join(f'{name}={value}' for name, value in fields.items())}"
 
 
 def modality_of(uri: str) -> Modality:
@@ -95,7 +100,7 @@ def _parse(uri: str) -> tuple[Modality, dict[str, str]]:
     if not uri.startswith(SCHEME) or kind not in list(Modality):
         raise DataError(f"{uri!r} is no URI of Toybox", hint=_HINT)
     modality = Modality(kind)
-    pairs = parse_qsl(query, keep_blank_values=True)
+    pairs = [pair.partition("=")[::2] for pair in unquote_plus(query).split("&")]
     fields = dict(pairs)
     unknown = "unknown" in fields
     allowed: dict[str, Sequence[str]] = {"thing": THINGS} | {n: VALUES[n] for n in ATTRIBUTES_OF[modality]}

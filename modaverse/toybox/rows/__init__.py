@@ -6,8 +6,9 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from modaverse.toybox.rows import followups, given, making, talk
+from modaverse.toybox.rows import given, making, talk
 from modaverse.toybox.rows.chat import Chat
+from modaverse.toybox.rows.followups import FOLLOWUPS, Followups, nothing_yet
 from modaverse.toybox.wordings.grammar import Split
 from modaverse.training.rows import Row, write_jsonl
 
@@ -27,7 +28,7 @@ INTENTS: Mapping[str, Start] = {
     "social": talk.social,
     "mini": talk.about_mini,
     "outside": talk.outside,
-    "nothing": followups.nothing_yet,
+    "nothing": nothing_yet,
 }
 """How a conversation, or a new thread of one, can begin."""
 
@@ -61,13 +62,14 @@ def sample_row(
     turns: tuple[float, ...] = TURNS,
     missed: float | None = None,
     editing: bool = False,
+    followups: Followups = FOLLOWUPS,
 ) -> Row:
     """One conversation.
 
     In the split "held_out" every request has a held-out structure, half of the scenes are held-out
     combinations, and generators make what they were asked for; in "train" neither ever occurs, and with the
     probability `missed` (default 0.15) a generator makes something else. `editing` writes changes as edits
-    with a `Source` instead of fresh calls.
+    with a `Source` instead of fresh calls. `followups` are what may come next, with weights.
     """
     if missed is None:
         missed = 0.15 if split == "train" else 0.0
@@ -76,17 +78,17 @@ def sample_row(
     count = rng.choices(range(1, len(turns) + 1), turns)[0]
     INTENTS[rng.choices(names, weights)[0]](chat)
     while len(chat.truths) < count:
-        if chat.last is None or not rng.random() < 0.8 or not _follow(chat):
+        if chat.last is None or not rng.random() < 0.8 or not _follow(chat, followups):
             INTENTS[rng.choices(names, weights)[0]](chat)
     return chat.row()
 
 
-def _follow(chat: Chat) -> bool:
+def _follow(chat: Chat, followups: Followups) -> bool:
     """One follow-up to the last medium, if one applies."""
     last = chat.last
     if last is None:
         return False
-    steps, weights = tuple(followups.FOLLOWUPS), tuple(followups.FOLLOWUPS.values())
+    steps, weights = zip(*followups, strict=True)
     return any(chat.rng.choices(steps, weights)[0](chat, last) for _ in range(8))
 
 

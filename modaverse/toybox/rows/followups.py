@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from modaverse.context import Modality
 from modaverse.toybox.rows.chat import MEDIA, NOUNS, VISUAL, Chat, Seen, look_of, other_value, requests
@@ -160,15 +160,17 @@ def edit_beyond(chat: Chat, last: Seen) -> bool:
     return True
 
 
-FOLLOWUPS: dict[Callable[[Chat, Seen], bool], int] = {
-    edit: 30,
-    edit_thing: 10,
-    again: 10,
-    then: 20,
-    ask_last: 16,
-    recall: 12,
-    edit_beyond: 3,
-}
+Followups = Sequence[tuple[Callable[[Chat, Seen], bool], int]]
+
+FOLLOWUPS: Followups = (
+    (edit, 30),
+    (edit_thing, 10),
+    (again, 10),
+    (then, 20),
+    (ask_last, 16),
+    (recall, 12),
+    (edit_beyond, 3),
+)
 """What may come next about the last medium, with weights. Each returns False where it does not apply."""
 
 

@@ -64,7 +64,9 @@ def outside(chat: Chat) -> None:
             if topic == "form" and _can(chat, "beyond.form", attributes) and chat.chance(0.3)
             else {}
         )
-        text = chat.ask(f"beyond.{topic}", names, pseudo=chat.pseudo())
+        text = chat.ask(
+            f"beyond.{topic}", names, **({"pseudo": chat.pseudo()} if topic == "nonsense" else {})
+        )
     else:
         modality = _FORMS.get(topic, Modality.IMAGE)
         if topic in _SOMETIMES_CLIPS and chat.chance(0.2):
@@ -79,13 +81,14 @@ def outside(chat: Chat) -> None:
 def _beyond(chat: Chat, topic: str) -> str:
     """A subject that mini does not know, with attributes that it may know."""
     rule = f"beyond.{topic}"
+    slots = {"pseudo": chat.pseudo()} if topic in ("thing", "sound", "clip") else {}
     scene = wish_for(chat.scene(Modality.VIDEO)).attributes
     for _ in range(50):
         attributes = chat.some(scene, 0.25)
         if topic not in ("thing", "sound", "clip"):
             attributes |= {"thing": scene["thing"]}
         if _can(chat, rule, attributes):
-            return chat.bit(rule, attributes, pseudo=chat.pseudo())
+            return chat.bit(rule, attributes, **slots)
     return chat.bit("beyond.thing", pseudo=chat.pseudo())
 
 

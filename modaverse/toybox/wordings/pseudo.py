@@ -36,17 +36,22 @@ def _letters(word: str) -> int:
 
 
 @cache
-def _known() -> tuple[tuple[str, int], ...]:
+def _known() -> dict[int, list[tuple[str, int]]]:
+    """Words of things and colours with their letters, by the length of a word that may be near."""
     grammar = Grammar.load("lexicon.toml")
     names = [name for name in grammar.rules if name.startswith(("thing.", "colour."))]
     words = {w for name in names for line in grammar.rules[name] for w in _WORD.findall(line.source)}
-    return tuple((word, _letters(word)) for word in sorted(words))
+    near: dict[int, list[tuple[str, int]]] = {length: [] for length in range(30)}
+    for word in sorted(words):
+        for length in range(max(0, len(word) - 2), len(word) + 3):
+            near[length].append((word, _letters(word)))
+    return near
 
 
 def _is_new(word: str) -> bool:
     """True when every known word is more than two letters away."""
     mask = _letters(word)
-    for known, other in _known():
+    for known, other in _known()[len(word)]:
         # Each letter that only one of them has costs at least one change.
         if max((mask & ~other).bit_count(), (other & ~mask).bit_count()) <= 2 and distance(word, known) <= 2:
             return False
