@@ -18,6 +18,7 @@ from modaverse.errors import (
     GenerationCancelled,
     GenerationError,
     GenerationOutOfMemory,
+    ModelError,
     SettingsError,
 )
 from modaverse.generation import GeneratorPool
@@ -159,6 +160,16 @@ def test_the_fingerprint_knows_precision_and_card(tiny: Tiny) -> None:
     }
     assert len(prints) == 3
     assert DiffusersGenerator(card, folder).fingerprint in prints
+
+
+def test_a_package_that_is_missing_is_named(tiny: Tiny) -> None:
+    card, folder = tiny("mini-image")
+    needy = card.model_copy(update={"requires": ("torch", "no_such_package")})
+    with pytest.raises(
+        ModelError, match="mini-image needs no_such_package, which is not installed"
+    ) as failure:
+        DiffusersGenerator(needy, folder).load()
+    assert failure.value.hint == "Run: pip install no_such_package"
 
 
 class Raises:

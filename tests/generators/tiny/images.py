@@ -91,9 +91,9 @@ def unet(cross_attention_dim: int, levels: int = 2, **other: Any) -> UNet2DCondi
     )
 
 
-def t5(width: int = 16) -> T5EncoderModel:
+def t5(vocabulary: int = VOCABULARY) -> T5EncoderModel:
     return T5EncoderModel(
-        T5Config(vocab_size=VOCABULARY, d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+        T5Config(vocab_size=vocabulary, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     )
 
 
