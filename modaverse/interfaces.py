@@ -6,7 +6,7 @@ protocol `modaverse.testing` ships a scripted fake, which the tests use instead 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -151,9 +151,18 @@ class Transcript(Protocol):
 
     Every `add_*` puts *given* positions at the end (never sampled, never part of the loss);
     `next_token` samples one and appends it.
+
+    Raises (every `add_*`, `next_token`):
+        ContextOverflow: the positions would not fit, and none was added.
     """
 
-    def add_user_start(self) -> None: ...
+    def set_sampling(self, *, seed: int, sampling: Sampling) -> None:
+        """Set seed and sampling for the tokens that follow."""
+        ...
+
+    def add_user_start(self) -> None:
+        """Open a user's turn; an answer that was cut short is closed first."""
+        ...
 
     def add_user_end(self) -> None:
         """Close the user's turn and open the assistant's."""
@@ -165,6 +174,10 @@ class Transcript(Protocol):
 
     def add_media(self, number: int, modality: Modality, embedding: torch.Tensor) -> None:
         """`<media>N: ▪▪▪▪</media>`; `embedding` is (dim,), as the encoder gave it."""
+        ...
+
+    def add_note(self, cause: str) -> None:
+        """What stands in the place of a medium that could not be made, as text from outside."""
         ...
 
     def next_token(self, allow: Callable[[torch.Tensor], torch.Tensor] | None = None) -> int:
@@ -183,6 +196,14 @@ class Transcript(Protocol):
         """Forget everything after `mark`."""
         ...
 
+    def dump(self) -> list[dict[str, Any]]:
+        """The transcript as plain JSON values, without embeddings."""
+        ...
+
+    def restore(self, record: Sequence[Mapping[str, Any]], features: Mapping[int, torch.Tensor]) -> None:
+        """Put what `dump` gave into this empty transcript; `features` are the media's embeddings."""
+        ...
+
 
 class LanguageModel(Protocol):
     """Makes empty transcripts; one model serves any number of them, one at a time."""
@@ -191,3 +212,68 @@ class LanguageModel(Protocol):
 
     @property
     def context_length(self) -> int: ...
+
+
+# --------------------------------------------------------------------------------------- the pool
+
+
+class PendingCall(Protocol):
+    """A call that a pool has taken."""
+
+    def events(self) -> Iterator[tuple[int, int]]:
+        """(step, steps) as they come, until the call is finished."""
+        ...
+
+    def result(self) -> Media:
+        """What was made; waits for it.
+
+        Raises:
+            ModaVerseError: why nothing was made.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """Nobody wants it any more; returns at once."""
+        ...
+
+
+class Pool(Protocol):
+    """Runs generators beside the LLM."""
+
+    @property
+    def catalogue(self) -> Mapping[str, CallSpec]: ...
+
+    def preload(self, model: str) -> None:
+        """Begin to load a generator; returns at once."""
+        ...
+
+    def submit(self, request: GenerationRequest) -> PendingCall:
+        """Start a call; returns at once.
+
+        Raises:
+            GenerationError: it cannot even be started.
+        """
+        ...
+
+
+# ----------------------------------------------------------------------------------------- the mask
+
+
+class Matcher(Protocol):
+    """Follows one segment of an answer and says which tokens may come next."""
+
+    def allow(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits (vocabulary,) with -inf for every token that may not come next."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """`token` was sampled."""
+        ...
+
+
+class Mask(Protocol):
+    """A compiled grammar; `modaverse.metaresponse.TokenMask` is one."""
+
+    def start(self, sources: Mapping[int, Modality], tokens_left: int, *, calls_left: int) -> Matcher:
+        """A matcher for a segment that begins in free text, with these media to refer to."""
+        ...

@@ -6,11 +6,224 @@ models are real ones with random weights, small enough to be made in a moment.
 
 from __future__ import annotations
 
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modaverse.context import Media, Modality
+from modaverse.errors import ContextOverflow, GenerationCancelled
+from modaverse.interfaces import CallSpec, Cancelled, Decoded, GenerationRequest, Progress, Sampling
+from modaverse.metaresponse import Vocabulary
+
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerFast
+
+# ----------------------------------------------------------------------------- scripted language model
+
+_MARKERS = ("<meta>", "</meta>", "<end>")
+
+VOCABULARY = Vocabulary(
+    tokens=(*(bytes([byte]) for byte in range(256)), *(marker.encode() for marker in _MARKERS)),
+    added={marker: 256 + index for index, marker in enumerate(_MARKERS)},
+    special=frozenset({258}),
+    ends=(258,),
+)
+"""Tokens of `ScriptedLanguageModel`: one for each byte, the two markers of a call, and the end."""
+
+
+def script_ids(text: str) -> list[int]:
+    """Tokens of a scripted answer, in which markers are spelled; `<end>` is put at the end."""
+    pieces = re.split(f"({'|'.join(map(re.escape, _MARKERS))})", text)
+    return [
+        token
+        for piece in (*pieces, "<end>")
+        for token in ([VOCABULARY.added[piece]] if piece in VOCABULARY.added else piece.encode())
+    ]
+
+
+class ScriptedTranscript:
+    """Writes what its model's script says, and keeps what it was given.
+
+    `log` has one entry for each thing added: ("user",), ("answer",), ("text", "…"), ("media", number,
+    modality, embedding), ("note", "…"), ("token", id). A token, a medium and a note take one position,
+    text one for each character.
+    """
+
+    def __init__(self, model: ScriptedLanguageModel) -> None:
+        self._model = model
+        self.log: list[tuple[Any, ...]] = []
+        self.sampling: tuple[int, Sampling] | None = None
+
+    def set_sampling(self, *, seed: int, sampling: Sampling) -> None:
+        self.sampling = seed, sampling
+
+    def add_user_start(self) -> None:
+        self._add("user")
+
+    def add_user_end(self) -> None:
+        self._add("answer")
+
+    def add_text(self, text: str) -> None:
+        self._add("text", text)
+
+    def add_note(self, cause: str) -> None:
+        self._add("note", cause)
+
+    def add_media(self, number: int, modality: Modality, embedding: torch.Tensor) -> None:
+        self._add("media", number, modality, embedding)
+
+    def next_token(self, allow: Callable[[torch.Tensor], torch.Tensor] | None = None) -> int:
+        """The next token of the script; where a mask is given, the likeliest that it allows."""
+        token = self._model.next_token()
+        if allow is not None:
+            import torch
+
+            logits = torch.linspace(-1, 0, len(VOCABULARY))
+            logits[token] = 1.0
+            token = int(allow(logits).argmax())
+        self._add("token", token)
+        return token
+
+    def is_end(self, token: int) -> bool:
+        return token in VOCABULARY.ends
+
+    def __len__(self) -> int:
+        return _positions(self.log)
+
+    def mark(self) -> int:
+        return len(self)
+
+    def rewind(self, mark: int) -> None:
+        while len(self) > mark:
+            self.log.pop()
+
+    def dump(self) -> list[dict[str, Any]]:
+        return [{"entry": [str(value) for value in entry[:3]]} for entry in self.log]
+
+    def restore(self, record: Sequence[Mapping[str, Any]], features: Mapping[int, torch.Tensor]) -> None:
+        for item in record:
+            kind, *values = item["entry"]
+            if kind == "media":
+                number = int(values[0])
+                self._add(kind, number, Modality(values[1]), features[number])
+            else:
+                self._add(kind, *(int(value) if kind == "token" else value for value in values))
+
+    def _add(self, *entry: Any) -> None:
+        if _positions([*self.log, entry]) > self._model.context_length:
+            raise ContextOverflow("The script's context is full", hint="Give the fake a longer context.")
+        self.log.append(entry)
+
+
+def _positions(log: Iterable[tuple[Any, ...]]) -> int:
+    return sum(len(entry[1]) if entry[0] == "text" else 1 for entry in log)
+
+
+class ScriptedLanguageModel:
+    """Answers with `answers`, one after the other, in the tokens of `VOCABULARY`.
+
+    An answer is text with spelled markers, or a list of token ids that need not end.
+    """
+
+    def __init__(self, *answers: str | Sequence[int], context_length: int = 10_000) -> None:
+        self.context_length = context_length
+        self.transcripts: list[ScriptedTranscript] = []
+        self._tokens = iter(
+            [
+                token
+                for answer in answers
+                for token in (script_ids(answer) if isinstance(answer, str) else answer)
+            ]
+        )
+
+    def transcript(self, *, seed: int, sampling: Sampling) -> ScriptedTranscript:
+        transcript = ScriptedTranscript(self)
+        transcript.set_sampling(seed=seed, sampling=sampling)
+        self.transcripts.append(transcript)
+        return transcript
+
+    def next_token(self) -> int:
+        try:
+            return next(self._tokens)
+        except StopIteration:
+            raise RuntimeError("The script has no more tokens") from None
+
+
+# ------------------------------------------------------------------------ scripted encoder, generator
+
+
+class ScriptedEncoder:
+    """Embeddings that are told apart by the medium's hash; `log` has each call's media."""
+
+    def __init__(self, dim: int = 8) -> None:
+        self.dim = dim
+        self.log: list[list[Media]] = []
+        self.failure: Exception | None = None
+
+    def encode(self, media: Sequence[Media]) -> torch.Tensor:
+        import torch
+
+        self.log.append(list(media))
+        if self.failure is not None:
+            raise self.failure
+        rows = []
+        for medium in media:
+            generator = torch.Generator().manual_seed(int(medium.sha256[:12] or "0", 16))
+            rows.append(torch.randn(self.dim, generator=generator))
+        return torch.stack(rows)
+
+
+class ScriptedGenerator:
+    """Answers calls of `model` with `results` in order: a value is made, an exception is raised.
+
+    It reports `steps` steps; with a `gate` it waits there until the gate is set or the call cancelled.
+    `requests` has what was asked, `cancelled` counts the calls that were given up.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        makes: Modality,
+        *results: Decoded | Exception,
+        source: Modality | None = None,
+        steps: int = 2,
+        gate: threading.Event | None = None,
+        options_schema: Mapping[str, Any] | None = None,
+    ) -> None:
+        nothing = {"type": "object", "additionalProperties": False}
+        self._spec = CallSpec(model, makes, source, options_schema or nothing)
+        self._results = list(results)
+        self._steps = steps
+        self._gate = gate
+        self.requests: list[GenerationRequest] = []
+        self.loads = 0
+        self.cancelled = 0
+        self.started = threading.Event()
+
+    @property
+    def spec(self) -> CallSpec:
+        return self._spec
+
+    def load(self) -> None:
+        self.loads += 1
+
+    def generate(self, request: GenerationRequest, *, progress: Progress, cancelled: Cancelled) -> Decoded:
+        self.requests.append(request)
+        self.started.set()
+        while self._gate is not None and not self._gate.wait(0.005):
+            if cancelled():
+                self.cancelled += 1
+                raise GenerationCancelled("The scripted call was given up")
+        for step in range(1, self._steps + 1):
+            progress(step, self._steps)
+        result = self._results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
 
 # ------------------------------------------------------------------------------- tiny real models
 
