@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from modaverse.toybox.evaluation.measuring import Measurement, Progress
-    from modaverse.toybox.evaluation.rows import Row
+    from modaverse.toybox.evaluation.row import Row
 
 
 def run_evaluation(

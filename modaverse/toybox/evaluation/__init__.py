@@ -4,7 +4,7 @@
                                                                                                  │
                     table with 95 % intervals ◄── rows ◄── outcomes.jsonl, which a killed run goes on from
 
-`rows.Row` is one row of the table, `table.ROWS` are all of them, `measuring.measure` runs them.
+`row.Row` is one row of the table, `table.ROWS` are all of them, `measuring.measure` runs them.
 """
 
 from __future__ import annotations

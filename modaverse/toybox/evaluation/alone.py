@@ -22,7 +22,7 @@ from modaverse.interfaces import Decoded, GenerationRequest, Generator
 from modaverse.media import decode, write_media
 from modaverse.toybox.evaluation.making import BATCH, run
 from modaverse.toybox.evaluation.parts import Parts
-from modaverse.toybox.evaluation.rows import Bar, Case, Outcome, Row
+from modaverse.toybox.evaluation.row import Bar, Case, Outcome, Row
 from modaverse.toybox.evaluation.seeing import shown
 from modaverse.toybox.evaluation.specimens import as_kept, fresh, given, make, spoilt
 from modaverse.toybox.evaluation.statistics import proportion

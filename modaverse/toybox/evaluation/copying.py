@@ -25,7 +25,7 @@ from modaverse.context import Modality
 from modaverse.interfaces import Decoded, Frames, Pixels, Waveform
 from modaverse.toybox.evaluation.alone import random_scene_of, sampler
 from modaverse.toybox.evaluation.parts import Parts
-from modaverse.toybox.evaluation.rows import Bar, Case, Outcome, Row
+from modaverse.toybox.evaluation.row import Bar, Case, Outcome, Row
 from modaverse.toybox.evaluation.specimens import as_kept, fresh, make
 from modaverse.toybox.evaluation.statistics import Estimate, ratio, total
 from modaverse.toybox.judge import SAMPLE_RATE, Judge, network_input

@@ -42,15 +42,21 @@ BATCH = {Modality.IMAGE: 32, Modality.VIDEO: 16, Modality.AUDIO: 16}
 def by_generators(generators: Mapping[str, Generator]) -> Maker:
     """A maker that runs the generator of each call, calls of one kind in batches."""
 
-    def made(orders: Sequence[Order]) -> list[Made]:
+    def maker(orders: Sequence[Order]) -> list[Made]:
         results: dict[int, Made] = {}
         for model in sorted({order.response.model for order in orders}):
             places = [place for place, order in enumerate(orders) if order.response.model == model]
             requests = [_request(orders[place]) for place in places]
-            results.update(zip(places, run(generators[model], requests), strict=True))
+            made = run(generators[model], requests) if model in generators else _absent(model, len(places))
+            results.update(zip(places, made, strict=True))
         return [results[place] for place in range(len(orders))]
 
-    return made
+    return maker
+
+
+def _absent(model: str, count: int) -> list[Made]:
+    """What calls get that no generator at hand answers: the row does not ask for such media."""
+    return [GenerationError(f"nothing answers {model}", hint="Train that generator.") for _ in range(count)]
 
 
 def _request(order: Order) -> GenerationRequest:

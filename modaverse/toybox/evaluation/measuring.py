@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modaverse.errors import SettingsError
 from modaverse.toybox.evaluation.parts import Parts
-from modaverse.toybox.evaluation.rows import Bar, Case, Outcome, Row
+from modaverse.toybox.evaluation.row import Bar, Case, Outcome, Row
 from modaverse.toybox.evaluation.statistics import Estimate
 from modaverse.toybox.evaluation.store import Outcomes
 

@@ -16,15 +16,14 @@ from modaverse.generators.diffusers_adapter import DiffusersGenerator
 from modaverse.generators.weights import fingerprint
 from modaverse.interfaces import CallSpec, Generator, Sampling
 from modaverse.metaresponse import Catalogue
+from modaverse.toybox.evaluation.answering import Answerer
 from modaverse.toybox.evaluation.making import Maker, by_generators
+from modaverse.toybox.rows.chat import MODELS
 
 if TYPE_CHECKING:
     from modaverse.imagebind import ImageBindEncoder
     from modaverse.language.model import MultimodalLM
     from modaverse.toybox.judge import Judge
-
-MODELS = {Modality.IMAGE: "T-to-I", Modality.VIDEO: "T-to-V", Modality.AUDIO: "T-to-A"}
-"""What calls a generator by words alone."""
 
 # Each part: its folders below the weights, and a file without which it is not there.
 _FOLDERS: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -178,6 +177,19 @@ class Parts:
             DiffusersGenerator(card, folder, model=c.model, weights=first.weights) for c in card.calls[1:]
         )
         return [first, *rest]
+
+    @cached_property
+    def answerer(self) -> Answerer:
+        """Answers as the LLM with its adapter does, without the token mask."""
+        return self._answerer(self.language)
+
+    @cached_property
+    def answerer_apart(self) -> Answerer:
+        """The same with the adapter apart."""
+        return self._answerer(self.language_apart)
+
+    def _answerer(self, language: MultimodalLM) -> Answerer:
+        return Answerer(language, self.encoder, self.catalogue, self.media, sampling=self.sampling)
 
     @property
     def maker(self) -> Maker:

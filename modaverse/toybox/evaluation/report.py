@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from modaverse.toybox.evaluation.measuring import Line, Measurement
-from modaverse.toybox.evaluation.rows import Bar
+from modaverse.toybox.evaluation.row import Bar
 from modaverse.toybox.evaluation.statistics import Estimate
 
 HEADINGS = ("row", "measure", "bar", "measured", "95 % interval", "cases", "")

@@ -12,9 +12,11 @@ from modaverse.toybox.judge import Judge, Verdict
 
 
 def judged(judge: Judge, media: Sequence[Media | None]) -> list[Verdict | None]:
-    """The judge's verdict on each file, None where there is none."""
-    verdicts = iter(judge([decode(medium) for medium in media if medium is not None]))
-    return [None if medium is None else next(verdicts) for medium in media]
+    """The judge's verdict on each file; None where there is none, or no network for its modality."""
+    looked_at = [medium is not None and medium.modality in judge.nets for medium in media]
+    files = [medium for medium, wanted in zip(media, looked_at, strict=True) if medium and wanted]
+    verdicts = iter(judge([decode(file) for file in files]))
+    return [next(verdicts) if wanted else None for wanted in looked_at]
 
 
 def shown(verdict: Verdict | None) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modaverse.errors import DataError, StorageError
-from modaverse.toybox.evaluation.rows import Outcome
+from modaverse.toybox.evaluation.row import Outcome
 
 
 class Outcomes:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from modaverse.context import Modality
 from modaverse.toybox.evaluation.alone import alone_rows
 from modaverse.toybox.evaluation.copying import copying_row
-from modaverse.toybox.evaluation.rows import Row
+from modaverse.toybox.evaluation.dialogues import dialogue_rows
+from modaverse.toybox.evaluation.row import Row
 
 ROWS: tuple[Row, ...] = (
+    *dialogue_rows(),
     *(copying_row(modality) for modality in Modality),
     *alone_rows(),
 )

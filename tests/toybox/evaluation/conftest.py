@@ -20,10 +20,11 @@ from modaverse.interfaces import (
     Progress,
     Waveform,
 )
-from modaverse.toybox.evaluation.parts import MODELS, Parts
+from modaverse.toybox.evaluation.parts import Parts
 from modaverse.toybox.evaluation.specimens import fresh, make
 from modaverse.toybox.evaluation.words import wish_of
 from modaverse.toybox.judge import Judge, Verdict, new_net
+from modaverse.toybox.rows.chat import MODELS
 from modaverse.toybox.wordings.wishes import AnyScene, complete
 
 

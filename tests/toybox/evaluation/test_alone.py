@@ -21,7 +21,7 @@ from modaverse.toybox.evaluation.alone import (
     measure_generator,
     random_scene_of,
 )
-from modaverse.toybox.evaluation.rows import Row, share
+from modaverse.toybox.evaluation.row import Row, share
 from modaverse.toybox.evaluation.specimens import fresh, given, make
 from modaverse.toybox.judge import Verdict
 from modaverse.toybox.wordings.captions import plain_caption

@@ -19,7 +19,7 @@ from modaverse.toybox.evaluation.copying import (
     summarise,
     training_renders,
 )
-from modaverse.toybox.evaluation.rows import Outcome
+from modaverse.toybox.evaluation.row import Outcome
 from modaverse.toybox.evaluation.specimens import fresh, make
 from modaverse.toybox.judge import Judge
 from modaverse.toybox.recipes import renders

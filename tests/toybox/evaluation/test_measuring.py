@@ -11,7 +11,7 @@ from modaverse.errors import ModelNotFound, SettingsError
 from modaverse.toybox.evaluation.measuring import Progress, chosen, measure
 from modaverse.toybox.evaluation.parts import Parts, weights_of
 from modaverse.toybox.evaluation.report import markdown, record
-from modaverse.toybox.evaluation.rows import Bar, Case, Outcome, Row
+from modaverse.toybox.evaluation.row import Bar, Case, Outcome, Row
 
 
 class Coin:

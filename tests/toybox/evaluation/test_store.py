@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from modaverse.errors import DataError, StorageError
-from modaverse.toybox.evaluation.rows import Outcome
+from modaverse.toybox.evaluation.row import Outcome
 from modaverse.toybox.evaluation.store import Outcomes
 
 CAT = Outcome("0001", {"thing": True}, {"near": [0.5]}, {"text": "a cat, “so”"})

@@ -121,7 +121,7 @@ def test_finds_no_claim_in_small_talk() -> None:
     rng = random.Random(3)
     for rule in [name for name in grammar.rules if name.startswith(("social.", "mini."))]:
         for _ in range(10):
-            text = grammar.say(rule, rng, x="cats")
+            text = grammar.say(rule, rng, slots={"x": "cats"})
             assert not claims(text), (rule, text)
 
 
