@@ -25,10 +25,11 @@ from modaverse.language.model import MultimodalLM
 from modaverse.language.prompt import Span, Tokens
 from modaverse.language.sampling import choose
 from modaverse.media import write_media
-from modaverse.metaresponse import Catalogue, StreamParser, Vocabulary
+from modaverse.metaresponse import Catalogue, Limits, StreamParser, Vocabulary
 from modaverse.orchestrator import call_seed
 from modaverse.toybox.evaluation.making import Made, Maker, Order
 
+_LIMITS = Limits()
 _SHRINK = 0.7  # rows that have ended leave the cache once so few are left
 
 
@@ -124,7 +125,7 @@ class Answerer:
         return rows
 
     def parser(self) -> StreamParser:
-        return StreamParser(vocabulary=self._vocabulary, catalogue=self.catalogue, sources={})
+        return StreamParser(vocabulary=self._vocabulary, catalogue=self.catalogue, sources={}, limits=_LIMITS)
 
     def _splice(self, rows: Sequence[_Row], maker: Maker) -> None:
         """Have all open calls answered, and put what was made behind them."""
@@ -249,7 +250,8 @@ class _Row:
             self._end()
         elif self._owner.mask is not None:
             sources = {number: medium.modality for number, medium in enumerate(self._media, start=1)}
-            self._matcher = self._owner.mask.start(sources, self._left)
+            calls_left = _LIMITS.max_calls - self._calls
+            self._matcher = self._owner.mask.start(sources, self._left, calls_left=calls_left)
 
     def splice(self, result: Media | GenerationError | None, embedding: torch.Tensor | None) -> None:
         """What came of the oldest open call."""

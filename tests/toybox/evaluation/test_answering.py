@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -62,10 +61,10 @@ class Dictation:
     """A mask that dictates how each segment begins, and leaves the rest to the LLM. Segments are told apart
     by how many media there are."""
 
-    def __init__(self, script: Any, tokens: Mapping[int, Sequence[int]]) -> None:
+    def __init__(self, tokens: Mapping[int, Sequence[int]]) -> None:
         self.tokens = tokens
 
-    def start(self, sources: Mapping[int, Modality], tokens_left: int) -> Matcher:
+    def start(self, sources: Mapping[int, Modality], tokens_left: int, *, calls_left: int) -> Matcher:
         return Dictated(list(self.tokens.get(len(sources), ())))
 
 
@@ -173,7 +172,6 @@ def test_equals_the_orchestrator(
     language: MultimodalLM, tmp_path: Path, temperature: float, batch: int
 ) -> None:
     mask = Dictation(
-        language.script,
         {
             1: call(language, "T-to-I", "a cat", "So "),
             2: call(language, "T-to-A", "sound", " "),
@@ -192,7 +190,7 @@ def test_equals_the_orchestrator(
 
 
 def test_a_failure_is_told_and_the_answer_goes_on(language: MultimodalLM, tmp_path: Path) -> None:
-    mask = Dictation(language.script, {1: call(language, "T-to-I", "fail")})
+    mask = Dictation({1: call(language, "T-to-I", "fail")})
     sampling = Sampling(max_new_tokens=60)
     answerer = Answerer(language, HashEncoder(), Catalogue(SPECS), tmp_path, sampling=sampling, mask=mask)
     # After the note no medium was added, so the same dictation comes again until the room is used up.
@@ -203,7 +201,7 @@ def test_a_failure_is_told_and_the_answer_goes_on(language: MultimodalLM, tmp_pa
 
 
 def test_without_a_splice_the_answer_goes_on_at_once(language: MultimodalLM, tmp_path: Path) -> None:
-    mask = Dictation(language.script, {1: call(language, "T-to-I", "a cat")})
+    mask = Dictation({1: call(language, "T-to-I", "a cat")})
     answerer = Answerer(
         language, HashEncoder(), Catalogue(SPECS), tmp_path, sampling=Sampling(max_new_tokens=60), mask=mask
     )
@@ -216,7 +214,7 @@ def test_without_a_splice_the_answer_goes_on_at_once(language: MultimodalLM, tmp
 def test_what_is_no_call_is_text_and_noted(language: MultimodalLM, tmp_path: Path) -> None:
     script = language.script
     broken = [token for span in script.call(MetaResponse("T-to-V", "a cat")) for token in span.ids]  # type: ignore[union-attr]
-    mask = Dictation(script, {1: broken})
+    mask = Dictation({1: broken})
     answerer = Answerer(
         language,
         HashEncoder(),
