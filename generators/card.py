@@ -156,7 +156,9 @@ class Card(_Table):
     licence: Licence
     weights: Weights
     memory_gb: dict[Precision, float] = Field(
-        description="Memory needed while running, by precision, in units of 10^9 bytes.", min_length=1
+        description="Memory needed while running, by precision, in 10^9 bytes: measured for mini, "
+        "reckoned from the bytes of the weights for the others.",
+        min_length=1,
     )
     precision: Precision = Field(
         description="Precision that the weights are loaded in unless told otherwise."
