@@ -105,6 +105,17 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class WrappedText(TextDelta):
+    """Text for which a dialect has a form of its own; `wrapped` is the form as it was read."""
+
+    wrapped: str = field(default="", compare=False)
+
+    @property
+    def raw(self) -> str:
+        return self.wrapped
+
+
+@dataclass(frozen=True, slots=True)
 class MetaResponseOpened:
     """`Model` is known although the call is still being written, so that a generator can start loading."""
 

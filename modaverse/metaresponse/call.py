@@ -18,10 +18,10 @@ class Call:
     """
 
     __slots__ = ("_done", "_lexicon", "_parser", "_pieces", "_room", "_state",
-                 "broken", "expected", "found", "model", "overlong", "rest", "result")  # fmt: skip
+                 "broken", "expected", "found", "models", "overlong", "rest", "result")  # fmt: skip
 
     def __init__(self, lexicon: Lexicon, opener: str, raw: str, room: int) -> None:
-        self.model: str | None = None  # as soon as it is known
+        self.models: list[str] = []  # each as soon as it is known
         self.result: dict[str, list[Any]] | None = None
         self.broken = False
         self.overlong = False
@@ -87,6 +87,14 @@ class Call:
         self.rest = ""  # a marker that does not belong here is read again as the token that it is
         return not self.broken
 
+    def end(self, closer: str) -> None:
+        """The answer ends, and with it the call: `closer` is the terminal that it lacks."""
+        state = self._state
+        if state is not None and state.final is not None:
+            state = self._shift(state.final, "")
+        if state is not None and not self._pieces and closer in self._parser.accepts():
+            self._shift(closer, "")
+
     def _shift(self, terminal: str | None, tail: str) -> State | None:
         """Give the terminal that ends with `tail` to the LALR parser.
 
@@ -106,7 +114,7 @@ class Call:
         self._done.append(value)
         context = self._lexicon.contexts[parser.parser_state.position]
         if context.names_model:
-            self.model = parser.parser_state.value_stack[-1]
+            self.models.append(str(parser.parser_state.value_stack[-1]))
         if context.scanner is None:
             self.result = parser.feed_eof()
         return context.scanner

@@ -61,16 +61,14 @@ class Catalogue(Mapping[str, CallSpec]):
         """The names for a sentence."""
         return ", ".join(self._specs) or "none"
 
-    def option_faults(self, model: str, options: Mapping[str, Any]) -> str:
-        """What is wrong with `options`, in words; empty where nothing is."""
+    def option_faults(self, model: str, options: Mapping[str, Any], label: str = "Options") -> str:
+        """What is wrong with `options`, which the dialect calls `label`; empty where nothing is."""
         if not options and "required" not in self[model].options_schema:
             return ""
         if model not in self._validators:
             self._validators[model] = _validator(self[model])
         errors = sorted(self._validators[model].iter_errors(dict(options)), key=lambda error: error.json_path)
-        return "; ".join(
-            f"{error.json_path.replace('$', 'Options', 1)}: {error.message}" for error in errors[:3]
-        )
+        return "; ".join(f"{error.json_path.replace('$', label, 1)}: {error.message}" for error in errors[:3])
 
 
 def _validator(spec: CallSpec) -> Validator:

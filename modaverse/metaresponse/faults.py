@@ -31,7 +31,7 @@ class Refused(Exception):
 
 UNEXPECTED = Fault(
     "{found} cannot stand here in a call",
-    "Write one JSON object between the markers, and nothing else.",
+    "What can stand there: {expected}.",
     ("", "hello", '{"Model" "T-to-I"}', '{"Model": "T-to-I",}', "{'Model': 'T-to-I'}", '{"Model": "a\nb"}'),
 )
 UNFINISHED = Fault("the answer ended inside a call", "Allow more tokens, or shorter prompts.", ())
@@ -77,12 +77,12 @@ UNKNOWN_MODEL = Fault(
     ('{"Model": "T-to-X", "Input": "a cat"}', '{"Model": "", "Input": "a cat"}'),
 )
 EMPTY_INPUT = Fault(
-    "Input is empty",
+    "{field} is empty",
     "Describe in words what is to be made.",
     ('{"Model": "T-to-I", "Input": ""}', '{"Model": "T-to-I", "Input": " \\n"}'),
 )
 LONG_INPUT = Fault(
-    "Input has {length} characters, more than {limit}",
+    "{field} has {length} characters, more than {limit}",
     "Describe it in at most {limit} characters.",
     ('{"Model": "T-to-A", "Input": "%s"}' % ("la " * 20),),
 )
@@ -92,7 +92,7 @@ UNUSABLE_NUMBER = Fault(
     ('{"Model": "T-to-I", "Input": "a cat", "Options": {"seed": 1e999}}',),
 )
 TOO_DEEP = Fault(
-    "Options are nested deeper than {limit}",
+    "{field} are nested deeper than {limit}",
     "Write flat options.",
     ('{"Model": "T-to-I", "Input": "a cat", "Options": {"a": %s}}' % ("[" * 30 + "]" * 30),),
 )
@@ -105,25 +105,25 @@ WRONG_OPTIONS = Fault(
     ),
 )
 MISSING_SOURCE = Fault(
-    "{model} needs a Source",
+    "{model} needs a {field}",
     "Name the number of {article} {modality} in the conversation: {numbers}.",
     ('{"Model": "TI-to-I", "Input": "bluer"}',),
 )
 NEEDLESS_SOURCE = Fault(
-    "{model} takes no Source",
-    "Leave Source out, or call a generator that edits.",
+    "{model} takes no {field}",
+    "Leave {field} out, or call a generator that edits.",
     ('{"Model": "T-to-I", "Input": "a cat", "Source": 1}',),
 )
 UNKNOWN_SOURCE = Fault(
     "there is no medium {number}",
-    "Media so far: {numbers}.",
+    "Those that it can be: {numbers}.",
     (
         '{"Model": "TI-to-I", "Input": "bluer", "Source": 7}',
         '{"Model": "TI-to-I", "Input": "x", "Source": 0}',
     ),
 )
 WRONG_SOURCE = Fault(
-    "medium {number} is {found_article} {found}, and {model} takes {article} {modality}",
+    "medium {number} is {other} {found}, and {model} takes {article} {modality}",
     "Name the number of {article} {modality}: {numbers}.",
     ('{"Model": "TA-to-A", "Input": "slower", "Source": 1}',),
 )

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from lark import Lark
 from lark.exceptions import LarkError
-from lark.lexer import PatternStr
+from lark.lexer import PatternStr, TerminalDef
 from lark.parsers.lalr_interactive_parser import InteractiveParser
 
 from modaverse.errors import GrammarError
@@ -32,6 +32,13 @@ class Place(NamedTuple):
 
     rule: str
     keys: tuple[str, ...]
+
+
+class Marker(NamedTuple):
+    """What opens or closes a call: the name of the terminal, and the fixed string that it is."""
+
+    terminal: str
+    text: str
 
 
 class Context(NamedTuple):
@@ -52,16 +59,12 @@ class Lexicon:
     dialect: Dialect
     text: State
     contexts: Mapping[int, Context]
-    markers: Mapping[int, str]  # the ids of markers → the text of their terminals
+    markers: Mapping[int, str]  # ids of tokens that are markers → their text
+    spelling: Mapping[str, str]  # terminals → what they are called in messages
 
     def spell(self, terminals: Iterable[str]) -> tuple[str, ...]:
         """Terminals for a person: fixed strings as they are, others by their names, without hidden ones."""
-        patterns = {term.name: term.pattern for term in self.dialect.lark.terminals}
-        return tuple(
-            str(patterns[name].value) if isinstance(patterns[name], PatternStr) else name.lower()
-            for name in terminals
-            if not (name.startswith("_") and not isinstance(patterns[name], PatternStr))
-        )
+        return tuple(self.spelling[name] for name in terminals if name in self.spelling)
 
     def parser(self) -> InteractiveParser:
         """A fresh LALR parser for one part."""
@@ -76,48 +79,39 @@ class Dialect:
     source: str
     lark: Lark
     fields: Mapping[str, Place]
-    models: Mapping[str, str]
-    _lexicons: dict[frozenset[tuple[str, int]], Lexicon] = field(default_factory=dict, repr=False)
-
-    def marker(self, rule: str) -> tuple[str, str]:
-        """The terminal of the rule `open` or `close`, and the text that it is.
-
-        Raises:
-            GrammarError: the rule is not one fixed string.
-        """
-        expansions = [entry.expansion for entry in self.lark.rules if entry.origin.name == rule]
-        if len(expansions) == 1 and len(expansions[0]) == 1 and expansions[0][0].is_term:
-            pattern = self.lark.get_terminal(expansions[0][0].name).pattern
-            if isinstance(pattern, PatternStr):
-                return str(expansions[0][0].name), str(pattern.value)
-        raise GrammarError(
-            f"{self.name}.lark: the rule `{rule}` is not one fixed string",
-            hint=f'Write it as `{rule}: "…"`, so that the stream knows when to look for it.',
-        )
+    models: Mapping[str, str]  # names as the dialect writes them → names of generators, "" for text
+    opener: Marker
+    closer: Marker
+    open_ended: bool  # the end of an answer closes a call
+    _lexicons: dict[frozenset[tuple[Marker, int]], Lexicon] = field(default_factory=dict, repr=False)
 
     def lexicon(self, added: Mapping[str, int]) -> Lexicon:
         """The dialect as it reads; `added` maps the tokens that may be markers to their ids."""
-        terminals = dict(self.marker(rule) for rule in ("open", "close"))
-        markers = {name: added[text] for name, text in terminals.items() if text in added}
+        markers = {
+            marker: added[marker.text] for marker in (self.opener, self.closer) if marker.text in added
+        }
         key = frozenset(markers.items())
         if key not in self._lexicons:
-            self._lexicons[key] = self._compile(markers, terminals)
+            self._lexicons[key] = self._compile(markers)
         return self._lexicons[key]
 
-    def _compile(self, markers: dict[str, int], marker_text: dict[str, str]) -> Lexicon:
+    def _compile(self, markers: Mapping[Marker, int]) -> Lexicon:
         # Of two terminals that match the same text a fixed string wins, as in lark's own lexer.
         ordered = sorted(self.lark.terminals, key=lambda term: not isinstance(term.pattern, PatternStr))
-        terminals = Terminals({term.name: term.pattern.to_regexp() for term in ordered}, markers)
-        opener = self.marker("open")[0]
+        terminals = Terminals(
+            {term.name: term.pattern.to_regexp() for term in ordered},
+            {marker.terminal: token for marker, token in markers.items()},
+        )
         table = self.lark.parse_interactive(start="part").parser_state.parse_conf.states
         contexts = {state: _context(row, terminals) for state, row in table.items()}
-        text = terminals.searcher(self._text_terminals(opener), [opener])
+        text = terminals.searcher(self._text_terminals(self.opener.terminal), [self.opener.terminal])
         if any(text[chr(code)] is None for code in (0, *terminals.cuts)):
             raise GrammarError(
                 f"{self.name}.lark: the rule `text` does not take every character",
                 hint="Ordinary text can be anything: let the alternatives of `text` cover all characters.",
             )
-        return Lexicon(self, text, contexts, {markers[name]: marker_text[name] for name in markers})
+        spelling = {name: shown for term in ordered for name, shown in [_spelling(term)] if shown}
+        return Lexicon(self, text, contexts, {token: mark.text for mark, token in markers.items()}, spelling)
 
     def _text_terminals(self, opener: str) -> list[str]:
         """The terminals that are a whole part on their own: lark is asked once, not at every character."""
@@ -158,14 +152,36 @@ def load_dialect(grammar: str | Path) -> Dialect:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise GrammarError(f"{path.with_suffix('.toml').name}: {error}", hint="Correct the table.") from error
-    fields, models = _read_table(table, path)
+    models = table.pop("models", {})
+    open_ended = table.pop("ended_by", "") == "close"
+    fields = _read_places(table, path)
     try:
         lark = Lark(
             source, parser="lalr", start=["part"], transformer=Values(fields), maybe_placeholders=False
         )
     except LarkError as error:
         raise GrammarError(f"{path.name}: {error}", hint="Correct the grammar.") from error
-    return Dialect(path.stem, source, lark, fields, models)
+    opener, closer = (_marker(lark, rule, path.name) for rule in ("open", "close"))
+    return Dialect(path.stem, source, lark, fields, models, opener, closer, open_ended)
+
+
+def _marker(lark: Lark, rule: str, name: str) -> Marker:
+    expansions = [entry.expansion for entry in lark.rules if entry.origin.name == rule]
+    if len(expansions) == 1 and len(expansions[0]) == 1 and expansions[0][0].is_term:
+        terminal = str(expansions[0][0].name)
+        pattern = lark.get_terminal(terminal).pattern
+        if isinstance(pattern, PatternStr):
+            return Marker(terminal, str(pattern.value))
+    raise GrammarError(
+        f"{name}: the rule `{rule}` is not one fixed string",
+        hint=f'Write it as `{rule}: "…"`, so that the stream knows what to look for.',
+    )
+
+
+def _spelling(term: TerminalDef) -> tuple[str, str]:
+    if isinstance(term.pattern, PatternStr):
+        return term.name, str(term.pattern.value)
+    return term.name, "" if term.name.startswith("_") else term.name.lower()
 
 
 def _find(grammar: str | Path) -> Path:
@@ -179,8 +195,7 @@ def _find(grammar: str | Path) -> Path:
     return path
 
 
-def _read_table(table: dict[str, Any], path: Path) -> tuple[dict[str, Place], dict[str, str]]:
-    models = table.pop("models", {})
+def _read_places(table: dict[str, Any], path: Path) -> dict[str, Place]:
     wrong = [key for key, value in table.items() if key not in FIELDS or not isinstance(value, str)]
     missing = [key for key in ("model", "input") if key not in table]
     if wrong or missing:
@@ -189,6 +204,5 @@ def _read_table(table: dict[str, Any], path: Path) -> tuple[dict[str, Place], di
             f"{'no field, or not in quotes' if wrong else 'missing'}",
             hint='It maps model, input, options and source to places such as "object.Model".',
         )
-    places = {key: Place(rule, tuple(keys)) for key, value in table.items()
-              for rule, *keys in [value.split(".")]}  # fmt: skip
-    return places, models
+    split = {key: value.split(".") for key, value in table.items()}
+    return {key: Place(rule, tuple(keys)) for key, (rule, *keys) in split.items()}

@@ -56,7 +56,7 @@ class TokenMask:
 
     def __init__(self, vocabulary: Vocabulary, catalogue: Catalogue, dialect: Dialect) -> None:
         self._vocabulary, self._catalogue, self._dialect = vocabulary, catalogue, dialect
-        self._markers = {rule: dialect.marker(rule)[1] for rule in ("open", "close")}
+        self._markers = {"open": dialect.opener.text, "close": dialect.closer.text}
         ids = {rule: vocabulary.added.get(text) for rule, text in self._markers.items()}
         self._ids = {rule: token for rule, token in ids.items() if token is not None}
         self._tokenizer = _tokenizer(vocabulary, frozenset(self._ids.values()), self._markers["open"][0])
@@ -123,14 +123,13 @@ class TokenMask:
             )
         for row, matcher in active:
             matcher.keep_budget(words[row])
-        allowed = np.unpackbits(words.view(np.uint8), axis=1, count=len(self._vocabulary), bitorder="little")
-        banned = torch.ones(
-            logits.shape, dtype=torch.bool
-        )  # a model's table may be wider than its vocabulary
-        width = min(logits.shape[1], len(self._vocabulary))
-        torch.eq(torch.from_numpy(allowed[:, :width]), 0, out=banned[:, :width])
-        banned[sorted(set(range(len(matchers))) - {row for row, _ in active})] = False
-        return logits.masked_fill(banned.to(logits.device), -torch.inf)
+        banned = np.unpackbits(
+            (~words).view(np.uint8), axis=1, count=len(self._vocabulary), bitorder="little"
+        )
+        if logits.shape[1] > banned.shape[1]:  # a model's table may be wider than its vocabulary
+            banned = np.pad(banned, ((0, 0), (0, logits.shape[1] - banned.shape[1])), constant_values=1)
+        banned[sorted(set(range(len(matchers))) - {row for row, _ in active})] = 0
+        return logits.masked_fill(torch.from_numpy(banned).view(torch.bool).to(logits.device), -torch.inf)
 
     # --------------------------------------------------------------------------------- compiling
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from modaverse.context import Malformed, MetaResponseOpened, Modality, ParserEvent, TextDelta
+from modaverse.context import Malformed, MetaResponse, MetaResponseOpened, Modality, ParserEvent, TextDelta
 from modaverse.errors import InputError
 from modaverse.metaresponse import faults
 from modaverse.metaresponse.automaton import State
@@ -59,7 +59,7 @@ class StreamParser:
         self._text: State  # where the search for a marker stands, in text
         self._held = ""  # the end of the text so far, as long as it can become a marker
         self._call: Call | None = None
-        self._announced = False  # whether the open call's model has been
+        self._announced = 0  # how many of the models that the open call names have been
         self._calls = 0
         self._line, self._column = 1, 1  # of the first character that no event has yet
 
@@ -101,6 +101,9 @@ class StreamParser:
         if self._reading == "ids":
             self._read(self._ids.close(), events)
         self._reading = "closed"
+        if self._call is not None and self._dialect.open_ended:
+            self._call.end(self._dialect.closer.terminal)
+            self._follow(self._call, events)
         if self._call is not None:
             self._give_up(self._call, faults.UNFINISHED.reason, faults.UNFINISHED.hint, events)
         self._say(self._held, events)
@@ -174,25 +177,26 @@ class StreamParser:
             self._open(after.final, spelled, events)
 
     def _open(self, terminal: str, raw: str, events: list[ParserEvent]) -> None:
-        self._held, self._announced = "", False
+        self._held, self._announced = "", 0
         self._call = Call(self._lexicon, terminal, raw, self._limits.max_call_chars - len(raw))
 
     # ------------------------------------------------------------------------------------- events
 
     def _follow(self, call: Call, events: list[ParserEvent]) -> None:
         """Say what has become certain of the open call."""
-        if call.model is not None and not self._announced:
-            self._announce(call.model, events)
+        for model in call.models[self._announced :]:
+            self._announce(model, events)
         if call.broken:
             fault = faults.TOO_LONG if call.overlong else faults.UNEXPECTED
             reason = fault.reason.format(found=repr(call.found), limit=self._limits.max_call_chars)
-            self._give_up(call, reason, fault.hint, events, call.expected)
+            hint = fault.hint.format(expected=" ".join(call.expected))
+            self._give_up(call, reason, hint, events, call.expected)
             self._read(call.rest, events)
         elif call.result is not None:
             self._finish(call.result, call.raw, events)
 
     def _announce(self, model: str, events: list[ParserEvent]) -> None:
-        self._announced = True
+        self._announced += 1
         model = self._dialect.models.get(model, model)
         known = bool(model) if self._catalogue is None else model in self._catalogue
         if known and self._calls < self._limits.max_calls:
@@ -201,15 +205,16 @@ class StreamParser:
     def _finish(self, result: Mapping[str, list[Any]], raw: str, events: list[ParserEvent]) -> None:
         """The call is complete as far as its syntax goes."""
         try:
-            responses = self._checker.check(result, self._sources, raw)
-            if self._calls + len(responses) > self._limits.max_calls:
+            said = self._checker.check(result, self._sources, raw)
+            calls = self._calls + sum(isinstance(event, MetaResponse) for event in said)
+            if calls > self._limits.max_calls:
                 raise Refused(faults.TOO_MANY, limit=self._limits.max_calls)
         except Refused as refused:
             line, column = self._line, self._column
             events.append(Malformed(raw, str(refused), refused.hint, line, column))
         else:
-            events += responses
-            self._calls += len(responses)
+            events += said
+            self._calls = calls
         self._advance(raw)
         self._call, self._text = None, self._lexicon.text
 

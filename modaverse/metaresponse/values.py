@@ -2,7 +2,7 @@
 
 A grammar whose calls carry JSON names its parts as JSON does: the terminals STRING, NUMBER, TRUE, FALSE and
 NULL, the rules `map` (of `pair`), `list`, and `member` for the members of the outermost object. Every other
-rule that a dialect's table refers to is worth its text.
+rule that a dialect's table refers to is worth its text, without the white space around it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _object_of(rule: str) -> Any:
 
 
 def _text_of(rule: str) -> Any:
-    return lambda children: (rule, "".join(children))
+    return lambda children: (rule, "".join(children).strip())
 
 
 def string(token: str) -> str:
