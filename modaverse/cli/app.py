@@ -10,6 +10,7 @@ from modaverse.cli.data import data
 from modaverse.cli.doctor import doctor
 from modaverse.cli.eval import evaluate
 from modaverse.cli.generators import generators
+from modaverse.cli.profiles import profiles
 from modaverse.cli.run import run
 from modaverse.cli.toybox import toybox
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
+app.command()(profiles)
 app.command()(doctor)
 app.command("eval")(evaluate)
 app.add_typer(data)

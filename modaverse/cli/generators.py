@@ -51,3 +51,27 @@ def show(
             default = call.arguments.get(entry.argument or option)
             shown = f"  (default {default})" if default is not None else ""
             print(f"  {option:<12} {entry.json_schema}{shown}")
+
+
+@generators.command()
+@guarded
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Generators to check; without any, those of the profile.")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="Profile whose folder holds weights.")] = "mini",
+) -> None:
+    """Check that weights are here and safe to load, and that their pipeline classes exist."""
+    from modaverse.cli.card_check import check_card
+    from modaverse.settings import load_profile
+
+    settings = load_profile(profile).generators
+    failed = False
+    for name in names or settings.cards:
+        fault = check_card(name, settings.root)
+        failed = failed or fault is not None
+        print(f"{name:<24} {'ok' if fault is None else fault.message}")
+        if fault is not None and fault.hint:
+            print(f"{'':<24} {fault.hint}")
+    if failed:
+        raise typer.Exit(1)
