@@ -265,6 +265,8 @@ class _Builder:
                     reached |= {(follower, older) for follower in terminals.closure(end)}
         if any(terminals.finals.get(node) in self._loops for node, _ in reached):
             reached |= self._begin
+        elif self._loops and character:
+            return None  # each character of text ends one of its terminals
         return self._state(reached) if reached else None
 
     def _state(self, threads: set[tuple[int, int]]) -> State:

@@ -161,6 +161,13 @@ def load_dialect(grammar: str | Path) -> Dialect:
         )
     except LarkError as error:
         raise GrammarError(f"{path.name}: {error}", hint="Correct the grammar.") from error
+    rules = {str(rule.origin.name) for rule in lark.rules}
+    absent = [place.rule for place in fields.values() if place.rule not in rules]
+    if absent:
+        raise GrammarError(
+            f"{path.stem}.toml: there is no rule `{absent[0]}` in {path.name}",
+            hint="Name a rule that calls are made of, and no terminal.",
+        )
     opener, closer = (_marker(lark, rule, path.name) for rule in ("open", "close"))
     return Dialect(path.stem, source, lark, fields, models, opener, closer, open_ended)
 

@@ -26,7 +26,8 @@ META = [
 ]  # fmt: skip
 TOOL = [
     '<tool_call>\n{"name": "T-to-I", "arguments": {"prompt": "a cat", "seed": 1}}\n</tool_call>',
-    "<tool_call>", "</tool_call>", "<tool", "_call>", '{"name": ', '"arguments": {', '"prompt": "b"', "}", "\n", "x", "<",
+    "<tool_call>", "</tool_call>", "<tool", "_call>", '{"name": ',
+    '"arguments": {', '"prompt": "b"', "}", "\n", "x", "<",
     "é",
 ]  # fmt: skip
 V0 = [
