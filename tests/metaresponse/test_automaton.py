@@ -59,7 +59,7 @@ def test_a_fixed_string_wins_over_a_pattern() -> None:
 
 @pytest.mark.parametrize("marker", ["<meta>", "aab", "abab", "aaa"])
 def test_markers_are_found_wherever_they_begin(marker: str) -> None:
-    """The held characters are the longest end of the text that begins the marker, as in Knuth, Morris, Pratt."""
+    """What is held is the longest end of the text that begins the marker, as in Knuth, Morris and Pratt."""
     first = re.escape(marker[0])
     terminals = Terminals({"OPEN": re.escape(marker), "ONE": first, "PROSE": f"[^{first}]+"}, {})
     chance = random.Random(marker)
