@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from modaverse.cli.chat import chat
 from modaverse.cli.data import data
 from modaverse.cli.doctor import doctor
 from modaverse.cli.eval import evaluate
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
+app.command()(chat)
 app.command()(profiles)
 app.command()(doctor)
 app.command("eval")(evaluate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,9 @@ from modaverse.cli.guard import guarded
 
 if TYPE_CHECKING:
     from modaverse.cli.transcript import Display
-    from modaverse.context import Event
+    from modaverse.pipeline import AnswerStream
+
+ProfileOption = Annotated[str, typer.Option(help="Name of a profile, its TOML file, or a trained folder.")]
 
 
 @guarded
@@ -22,7 +24,7 @@ def run(
         list[Path] | None,
         typer.Option("--media", "-m", help="Picture, clip or sound that belongs to it; may be repeated."),
     ] = None,
-    profile: Annotated[str, typer.Option(help="Name of a profile, its TOML file, or a saved one.")] = "mini",
+    profile: ProfileOption = "mini",
     out: Annotated[
         Path | None, typer.Option(help="Folder for the reply; the next free one in outputs/ by default.")
     ] = None,
@@ -31,48 +33,45 @@ def run(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the events as JSON, one a line.")] = False,
     constrained: Annotated[
-        bool, typer.Option(help="Keep what the LLM writes within the grammar of meta-responses.")
-    ] = True,
+        bool | None,
+        typer.Option(help="Keep the LLM within the grammar of calls, or not; the profile says else."),
+    ] = None,
 ) -> None:
     """Answer one request: show the reply as it is made, and save it as a page."""
+    from modaverse.cli.output import output_folder
     from modaverse.media import read_media
 
     text = sys.stdin.read() if prompt == "-" else prompt
     for path in media or ():
         read_media(path)  # before anything large is loaded
-    folder = out or next_output(Path("outputs"))
     display = display_of(json)
 
     from modaverse.pipeline import ModaVerse
 
-    engine = ModaVerse.from_profile(profile)
-    stream = engine.stream(text, media=media or [], seed=seed, constrained=constrained)
-    failed = answer(stream, display)
-    display.saved(stream.reply().save(folder))
+    with output_folder(out) as folder, ModaVerse.from_profile(profile, folder=folder / "media") as engine:
+        stream = engine.stream(text, media or (), seed=seed, constrained=constrained)
+        failed = answer(stream, display)
+        display.saved(stream.reply().save(folder))
     if failed:
         raise typer.Exit(1)
 
 
-def answer(stream: Any, display: Display) -> bool:
+def answer(stream: AnswerStream, display: Display) -> bool:
     """Show the events of a stream as they come; True where a generator failed.
 
     However it ends, the stream is closed, which cancels what is still being made.
     """
+    from modaverse.context import GenerationFailed
+
     failed = False
     try:
         for event in stream:
-            failed = failed or is_failure(event)
+            failed = failed or isinstance(event, GenerationFailed)
             display.show(event)
     finally:
         display.close()
         stream.close()
     return failed
-
-
-def is_failure(event: Event) -> bool:
-    from modaverse.context import GenerationFailed
-
-    return isinstance(event, GenerationFailed)
 
 
 def display_of(json: bool) -> Display:
@@ -83,12 +82,3 @@ def display_of(json: bool) -> Display:
     from modaverse.cli.transcript import display_for
 
     return display_for(sys.stdout)
-
-
-def next_output(parent: Path) -> Path:
-    """The first folder 0001, 0002, … below `parent` that does not exist."""
-    taken = {path.name for path in parent.iterdir()} if parent.is_dir() else set()
-    number = 1
-    while f"{number:04d}" in taken:
-        number += 1
-    return parent / f"{number:04d}"
