@@ -49,24 +49,19 @@ def _say(rng: random.Random, rule: str, **slots: str) -> str:
 
 
 def rewriting(rng: random.Random, split: Split) -> str:
-    """A request, and the caption that it means. Three in ten ask for several media."""
+    """A request, and the kind of medium and the caption that it means; "none" outside of Toybox."""
     chat = Chat(rng, split)
     if rng.random() < 0.15:
         row = sample_row(rng, split=split, mixture={"outside": 1}, turns=(1,))
         text, caption = _words(row, 0), _say(rng, "rewrite.none").removeprefix("Caption: ")
     else:
         wish = draw_wish(chat, rng.choice(MEDIA), open_thing=0.06)
-        text, caption = typed(request(chat, wish), rng), _named(rng, wish)
+        text = typed(request(chat, wish), rng)
+        caption = f"{NOUNS[wish.modality]}: {plain_caption(wish)}"
     if rng.random() < 0.4:
         return _say(rng, "rewrite.plain", r=text, c=caption)
     question = _say(rng, "rewrite.ask", r=text)
     return chat_text(question, _say(rng, "rewrite.answer", c=caption))
-
-
-def _named(rng: random.Random, wish: Wish) -> str:
-    """The plain caption, mostly with the kind of medium before it."""
-    caption = plain_caption(wish)
-    return f"{NOUNS[wish.modality]}: {caption}" if rng.random() < 0.7 else caption
 
 
 def _words(row: Row, turn: int) -> str:
