@@ -40,7 +40,7 @@ REQUESTS = (
 
 def main(wanted: list[str]) -> int:
     numbers = [int(number) for number in wanted] or range(1, len(REQUESTS) + 1)
-    modaverse = ModaVerse.from_profile("mini")
+    modaverse = ModaVerse.from_profile("mini", folder=OUTPUT / "media")
     pages = []
     failed = False
     for number in numbers:

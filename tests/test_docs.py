@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
+from modaverse import pipeline
 from modaverse.cli.app import app
+from modaverse.context import Modality
+from modaverse.generation import GeneratorPool
+from modaverse.interfaces import Pixels
+from modaverse.orchestrator import Orchestrator
+from modaverse.testing import VOCABULARY, ScriptedEncoder, ScriptedGenerator, ScriptedLanguageModel
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")])
@@ -28,7 +36,8 @@ def page_id(page: Path) -> str:
 def fenced_commands(text: str) -> Iterator[str]:
     """Lines that start with `modaverse` in code blocks, continued lines joined."""
     indented = re.findall(r"^    \$? ?(modaverse .*)$", text, re.MULTILINE)
-    blocks = "\n".join(body for _, body in FENCE.findall(text)).replace("\\\n", " ")
+    shell = [body for language, body in FENCE.findall(text) if language != "python"]
+    blocks = "\n".join(shell).replace("\\\n", " ")
     for line in [*indented, *(line.strip().removeprefix("$ ") for line in blocks.splitlines())]:
         if line.startswith("modaverse "):
             yield line
@@ -111,3 +120,23 @@ def test_a_wrong_command_would_be_noticed() -> None:
     for wrong in ("run hello --speed 3", "walk", "toybox sample --kind image", "generators show"):
         with pytest.raises(Exception, match=r"[Nn]o such|Missing"):
             parse(shlex.split(wrong))
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On scripted models: what it calls is there, under those names."""
+    blocks = FENCE.findall((ROOT / "README.md").read_text())
+    code = "\n".join(body for language, body in blocks if language == "python")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "readme.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+
+    def assemble(profile: object, folder: Path) -> Orchestrator:
+        picture = Pixels(np.zeros((4, 4, 3), np.uint8))
+        pool = GeneratorPool([ScriptedGenerator("T-to-I", Modality.IMAGE, *[picture] * 4)], folder)
+        language = ScriptedLanguageModel(*['Here: <meta>{"Model": "T-to-I", "Input": "a cat"}</meta>'] * 4)
+        return Orchestrator(language, ScriptedEncoder(), pool, vocabulary=VOCABULARY)
+
+    monkeypatch.setattr(pipeline, "assemble", assemble)
+    runpy.run_path(str(tmp_path / "readme.py"))
+    assert (tmp_path / "reply" / "reply.html").is_file()
+    assert (tmp_path / "blue" / "reply.html").is_file()
