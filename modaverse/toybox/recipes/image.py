@@ -27,6 +27,7 @@ from modaverse.toybox.recipes.image_parts import (
     encode_captions,
     encode_pictures,
     flow_matching_loss,
+    image_velocity,
     set_latent_scale,
 )
 from modaverse.toybox.recipes.pools import Pool
@@ -108,7 +109,7 @@ def autoencoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
     return [
         Recipe(
             name=AUTOENCODER,
-            schedule=Schedule(steps=8000, learning_rate=1e-3, warmup=100, weight_decay=0.0, ema=0.995),
+            schedule=Schedule(steps=7000, learning_rate=1e-3, warmup=100, weight_decay=0.0, ema=0.995),
             build=lambda: _channels_last(_seeded(build_image_autoencoder)),
             batch=batch,
             loss=loss,
@@ -160,6 +161,7 @@ def transformer_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
     text_encoder = Qwen3Model.from_pretrained(exported(runs, TEXT)).eval().requires_grad_(False)
     pool = known_pool(Modality.IMAGE, runs, report)
     latents = latent_pool(autoencoder, pool, runs / TRANSFORMER / "latents.npy", report)
+    velocity = torch.compile(image_velocity, dynamic=False)
 
     def batch(step: int) -> tuple[Tensor, list[str]]:
         rng = np.random.default_rng([TRAIN_SEED, step])
@@ -172,7 +174,7 @@ def transformer_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
         with torch.no_grad():
             prompts = encode_captions(text_encoder, tokenizer, data[1])
         rng = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-        value = flow_matching_loss(_transformer(module), data[0], prompts, rng)
+        value = flow_matching_loss(_transformer(module), data[0], prompts, rng, velocity=velocity)
         return value, {"mse": value.item()}
 
     def evaluate(module: nn.Module) -> Measures:
