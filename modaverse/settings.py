@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from modaverse.errors import SettingsError
 
 
 class Settings(BaseModel):
@@ -78,3 +83,200 @@ class LoraSettings(Settings):
     """Dropout on the update's input while training."""
     target_modules: tuple[str, ...] | Literal["all-linear"] = ("q_proj", "k_proj", "v_proj", "o_proj")
     """Names of the linear layers that are adapted, or `all-linear` for all but the output layer."""
+
+
+# --------------------------------------------------------------------------------------- profiles
+
+
+class LlmSettings(Settings):
+    """Which LLM answers."""
+
+    path: Path | None = None
+    """Folder of the LLM."""
+    repository: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
+    """Repository of the LLM on the hub (owner/name), instead of `path`."""
+    revision: str | None = None
+    """Commit of the repository."""
+    adapter: Path
+    """Folder that `modaverse train` wrote: LoRA, new tokens, projectors."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the weights in memory; `auto` is float32 on a CPU and bfloat16 elsewhere."""
+
+    @model_validator(mode="after")
+    def _has_one_place(self) -> Self:
+        if (self.path is None) == (self.repository is None):
+            raise ValueError("give either path or repository")
+        return self
+
+    @property
+    def place(self) -> str:
+        """Where the LLM lies, for loading."""
+        return str(self.path or self.repository)
+
+
+class EncoderSettings(Settings):
+    """Which ImageBind reads media. Its parts are loaded when the first medium of their kind comes."""
+
+    path: Path
+    """Folder or file of the weights."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the weights in memory."""
+
+
+class GeneratorSettings(Settings):
+    """Which generators can be called, and what they may cost."""
+
+    cards: tuple[str, ...] = ()
+    """Names of cards, or paths of card files (.toml)."""
+    root: Path | None = None
+    """Folder that holds the weights of cards whose place is a path."""
+    precision: Literal["float32", "bfloat16", "float16"] | None = None
+    """Of the weights in memory; each card's own where nothing is given."""
+    memory_gb: float | None = Field(default=None, gt=0)
+    """What loaded generators may take together; those used longest ago make room."""
+    workers: int = Field(default=2, ge=1)
+    """Calls that run side by side."""
+    deadline: float | None = Field(default=600.0, gt=0)
+    """Seconds that one call may take, loading included."""
+    cache: Path | None = None
+    """Folder of results that outlive the process; nothing outlives it where none is given."""
+
+
+class AnswerDefaults(Settings):
+    """How answers are made, where a request does not say otherwise."""
+
+    grammar: str = "meta_response"
+    """Dialect of the calls that the LLM writes: a name, or the path of a .lark file."""
+    constrained: bool = True
+    """Keep answers within the grammar by masking tokens."""
+    splice: Literal["wait", "none"] = "wait"
+    """`wait`: the LLM waits for each medium and knows it from there on. `none`: it never sees them."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0 takes the likeliest token each time."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Share of the probability from which tokens are drawn."""
+    max_new_tokens: int = Field(default=512, ge=1)
+    """Tokens that the LLM may write in one answer."""
+    max_calls: int = Field(default=16, ge=1)
+    """Calls that one answer may make."""
+
+
+class MediaSettings(Settings):
+    """What a single file may cost; see `modaverse.media.MediaLimits`."""
+
+    max_bytes: int = Field(default=256 * 2**20, ge=1)
+    """Size of the file."""
+    max_pixels: int = Field(default=50_000_000, ge=1)
+    """Width × height of a picture or of a frame."""
+    max_frames: int = Field(default=7200, ge=1)
+    """Frames of a clip."""
+    max_seconds: float = Field(default=600.0, gt=0)
+    """Length of a clip or a sound."""
+
+
+class Profile(Settings):
+    """A whole system: an LLM with its adapter, an encoder, generators, and how answers are made."""
+
+    name: str
+    """What the profile is called."""
+    description: str = ""
+    """One line on what it is for."""
+    device: str = "auto"
+    """Where models run: `cpu`, `cuda`, `cuda:1`; `auto` takes a GPU where there is one."""
+    llm: LlmSettings
+    encoder: EncoderSettings
+    generators: GeneratorSettings = GeneratorSettings()
+    answer: AnswerDefaults = AnswerDefaults()
+    media: MediaSettings = MediaSettings()
+
+
+_PATHS = (
+    ("llm", "path"),
+    ("llm", "adapter"),
+    ("encoder", "path"),
+    ("generators", "root"),
+    ("generators", "cache"),
+)
+
+
+def profile_names() -> tuple[str, ...]:
+    """Names of the profiles that come with ModaVerse, sorted."""
+    return tuple(sorted(path.stem for path in _shipped().glob("*.toml")))
+
+
+def load_profile(profile: str | Path) -> Profile:
+    """The profile of that name, in that TOML file, or in that folder (its `profile.toml`).
+
+    Paths in a file are relative to it. `extends = "mini"` takes everything that the file does not say from
+    another profile.
+
+    Raises:
+        SettingsError: there is none, or it does not hold together; the message names the field.
+    """
+    path = _find(profile)
+    try:
+        return Profile.model_validate(_read(path, seen=()))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "profile"
+        raise SettingsError(
+            f"{path}: {field}: {first['msg'].removeprefix('Value error, ')}",
+            hint="docs/profiles.md explains each field.",
+        ) from error
+
+
+def _shipped() -> Path:
+    return Path(str(resources.files("modaverse.profiles")))
+
+
+def _find(profile: str | Path) -> Path:
+    if isinstance(profile, str) and profile in profile_names():
+        return _shipped() / f"{profile}.toml"
+    path = Path(profile)
+    if path.is_dir():
+        path = path / "profile.toml"
+    if path.is_file() and path.suffix == ".toml":
+        return path
+    raise SettingsError(
+        f"there is no profile {profile}",
+        hint=f"Give a TOML file, a folder with profile.toml, or one of: {', '.join(profile_names())}.",
+    )
+
+
+def _read(path: Path, *, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The values of a profile's file, with absolute paths, over those of the one that it extends."""
+    path = path.resolve()
+    if path in seen:
+        raise SettingsError(f"{path} extends itself", hint="Remove `extends` from one of the files.")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} is no readable TOML: {error}", hint="Mend the line it names.") from error
+    for table, key in _PATHS:
+        section = values.get(table)
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = str(path.parent / Path(section[key]).expanduser())
+    cards = values.get("generators", {}).get("cards", ())
+    if cards:
+        values["generators"]["cards"] = [
+            str(path.parent / card) if str(card).endswith(".toml") else card for card in cards
+        ]
+    values.setdefault("name", path.parent.name if path.stem == "profile" else path.stem)
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    below = path.parent / str(base)
+    inherited = _read(below if below.exists() and below.is_file() else _find(str(base)), seen=(*seen, path))
+    return _merged(inherited, values)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`changes` over `base`, table by table. Of `path` and `repository`, the one that is given counts."""
+    merged = dict(base)
+    for one, other in (("path", "repository"), ("repository", "path")):
+        if one in changes and other not in changes:
+            merged.pop(other, None)
+    for key, value in changes.items():
+        known = merged.get(key)
+        merged[key] = _merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return merged

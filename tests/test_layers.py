@@ -16,7 +16,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"interfaces", "media", "settings", "metaresponse", "page", "testing"}),
     frozenset({"imagebind", "language", "generators", "generation", "resident", "result_cache"}),
     frozenset({"orchestrator"}),
-    frozenset({"pipeline"}),
+    frozenset({"pipeline", "assembly", "chat_file", "reply"}),
     frozenset({"training", "batch", "toybox"}),
     frozenset({"cli", "__main__"}),
 )

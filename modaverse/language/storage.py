@@ -70,7 +70,8 @@ class LanguageConfig(Settings):
 def load_base(
     base: str | Path, *, revision: str | None, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal LM and its tokenizer, from a folder or (if nothing forbids it) a repository.
+    """A causal LM and its tokenizer, from a folder or from a repository that is in the hub's cache. Nothing
+    is fetched.
 
     Raises:
         ModelNotFound: nothing lies there.
@@ -83,13 +84,17 @@ def load_base(
         raise ModelNotFound(f"No LLM lies in {base}", hint="Check the path of the LLM in the profile.")
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(str(base), revision=revision)
+            tokenizer = AutoTokenizer.from_pretrained(str(base), revision=revision, local_files_only=True)
             llm = AutoModelForCausalLM.from_pretrained(
-                str(base), revision=revision, dtype=dtype, use_safetensors=True
+                str(base), revision=revision, dtype=dtype, use_safetensors=True, local_files_only=True
             )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        kind = CheckpointError if path.is_dir() else ModelNotFound
-        raise kind(
+        if not path.is_dir():
+            raise ModelNotFound(
+                f"The LLM {base} is not on this machine: {_first_line(error)}",
+                hint=f"Run: hf download {base}" + (f" --revision {revision}." if revision else "."),
+            ) from error
+        raise CheckpointError(
             f"The LLM {base} cannot be loaded: {_first_line(error)}",
             hint="It must be a transformers causal LM with config.json, tokenizer.json and safetensors.",
         ) from error

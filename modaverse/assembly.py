@@ -1,0 +1,189 @@
+"""From a profile to an orchestrator: which class of each protocol runs, and where its files lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modaverse.context import Media, Modality
+from modaverse.errors import CheckpointError, SettingsError
+from modaverse.generation import GeneratorPool
+from modaverse.interfaces import Generator, Matcher
+from modaverse.media import MediaLimits
+from modaverse.metaresponse import Catalogue, Limits, TokenMask, Vocabulary
+from modaverse.orchestrator import Orchestrator
+from modaverse.settings import EncoderSettings, Profile
+
+if TYPE_CHECKING:
+    import torch
+
+    from modaverse.imagebind.encoder import ImageBindEncoder
+    from modaverse.language.model import MultimodalLM
+
+
+def assemble(profile: Profile, folder: Path) -> Orchestrator:
+    """Load the LLM of `profile`, and make ready what is loaded when it is needed. Media go to `folder`.
+
+    Raises:
+        ModelNotFound: files of a model are not there; CheckpointError: they cannot be used.
+        SettingsError: the parts do not fit each other.
+    """
+    device = pick_device(profile.device)
+    limits = media_limits(profile)
+    # Generators come first: a card or weights that are missing are found before anything large is loaded.
+    generators = open_generators(profile, device)
+    language = load_language(profile, device)
+    settings = profile.generators
+    pool = GeneratorPool(
+        generators,
+        folder,
+        memory_budget=None if settings.memory_gb is None else round(settings.memory_gb * 1e9),
+        workers=settings.workers,
+        deadline=settings.deadline,
+        cache=settings.cache,
+    )
+    vocabulary = Vocabulary.from_tokenizer(language.tokenizer, ends=sorted(language.script.ends))
+    return Orchestrator(
+        language,
+        TrunkEncoder(profile.encoder, device, limits, dim=language.config.embedding_dim),
+        pool,
+        vocabulary=vocabulary,
+        mask=LazyMask(vocabulary, Catalogue(pool.catalogue.values()), profile.answer.grammar),
+        grammar=profile.answer.grammar,
+        limits=Limits(max_calls=profile.answer.max_calls),
+    )
+
+
+def load_language(profile: Profile, device: torch.device, *, merge: bool = True) -> MultimodalLM:
+    """The LLM with its adapter. `merge` folds the adapter in, which decodes faster.
+
+    Raises:
+        ModelNotFound, CheckpointError: see `MultimodalLM.from_pretrained`.
+    """
+    import torch
+
+    from modaverse.language.model import MultimodalLM
+
+    settings = profile.llm
+    automatic = "float32" if device.type == "cpu" else "bfloat16"
+    dtype: torch.dtype = getattr(torch, automatic if settings.dtype == "auto" else settings.dtype)
+    model = MultimodalLM.from_pretrained(
+        settings.place, settings.adapter, revision=settings.revision, dtype=dtype, merge=merge
+    )
+    return model.to(device)
+
+
+def open_generators(profile: Profile, device: torch.device) -> list[Generator]:
+    """A generator for each call of the profile's cards; no weights are loaded.
+
+    Raises:
+        SettingsError: there is no such card; ModelNotFound: its weights are not on this machine.
+    """
+    from modaverse.generators.card import load_card
+    from modaverse.generators.diffusers_adapter import open_card
+
+    settings = profile.generators
+    return [
+        generator
+        for name in settings.cards
+        for generator in open_card(
+            load_card(name), root=settings.root, device=str(device), precision=settings.precision
+        )
+    ]
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the first GPU, or else the CPU.
+
+    Raises:
+        SettingsError: there is no such device here.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SettingsError(f"{name!r} is no device", hint="Say auto, cpu, cuda or cuda:1.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(f"this machine has no {name}", hint="Set device to auto or cpu.")
+    return device
+
+
+def media_limits(profile: Profile) -> MediaLimits:
+    """What a single file may cost."""
+    media = profile.media
+    return MediaLimits(media.max_bytes, media.max_pixels, media.max_frames, media.max_seconds)
+
+
+class TrunkEncoder:
+    """An ImageBind of which each trunk is loaded when the first medium of its kind comes; implements
+    `interfaces.Encoder`.
+
+    Args:
+        dim: the width that the projectors expect.
+    """
+
+    def __init__(
+        self, settings: EncoderSettings, device: torch.device, limits: MediaLimits, *, dim: int
+    ) -> None:
+        self.dim = dim
+        self._settings, self._device, self._limits = settings, device, limits
+        self._trunks: dict[str, ImageBindEncoder] = {}
+
+    def encode(self, media: Sequence[Media]) -> torch.Tensor:
+        """Embeddings of files, in order: (n, dim) float32.
+
+        Raises:
+            MediaError: a file cannot be decoded.
+            ModelNotFound, CheckpointError: the weights cannot be used.
+        """
+        import torch
+
+        rows: dict[int, torch.Tensor] = {}
+        kinds = {
+            index: "audio" if m.modality is Modality.AUDIO else "vision" for index, m in enumerate(media)
+        }
+        for kind in dict.fromkeys(kinds.values()):
+            places = [index for index, own in kinds.items() if own == kind]
+            embeddings = self.trunk(kind).encode([media[index] for index in places])
+            rows.update(zip(places, embeddings.float().cpu(), strict=True))
+        return torch.stack([rows[index] for index in range(len(media))]) if rows else torch.zeros(0, self.dim)
+
+    def trunk(self, name: str) -> ImageBindEncoder:
+        """The encoder that holds the trunk `name` alone, loaded."""
+        import torch
+
+        from modaverse.imagebind.encoder import ImageBindEncoder
+
+        if name not in self._trunks:
+            encoder = ImageBindEncoder.from_pretrained(
+                self._settings.path,
+                modalities=[name],
+                dtype=getattr(torch, self._settings.dtype),
+                device=self._device,
+                limits=self._limits,
+            )
+            if encoder.dim != self.dim:
+                raise CheckpointError(
+                    f"The encoder in {self._settings.path} gives embeddings of width {encoder.dim}, "
+                    f"and the projectors take {self.dim}",
+                    hint="Use the encoder that the adapter was trained with.",
+                )
+            self._trunks[name] = encoder
+        return self._trunks[name]
+
+
+class LazyMask:
+    """The token mask, compiled when the first answer is constrained; implements `interfaces.Mask`."""
+
+    def __init__(self, vocabulary: Vocabulary, catalogue: Catalogue, grammar: str) -> None:
+        self._vocabulary, self._catalogue, self._grammar = vocabulary, catalogue, grammar
+        self._mask: TokenMask | None = None
+
+    def start(self, sources: Mapping[int, Modality], tokens_left: int, *, calls_left: int) -> Matcher:
+        if self._mask is None:
+            self._mask = TokenMask.compile(self._vocabulary, self._catalogue, grammar=self._grammar)
+        return self._mask.start(sources, tokens_left, calls_left=calls_left)
