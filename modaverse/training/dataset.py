@@ -166,6 +166,16 @@ class Transcripts(Dataset[Example]):
         part.sources = {source.identity: source for row in part._media for source in row}
         return part
 
+    def joined(self, others: Transcripts) -> Transcripts:
+        """These rows and `others`."""
+        both = copy.copy(self)
+        both._codes = np.concatenate([self._codes, others._codes])
+        both._ends = np.concatenate([self._ends, others._ends + self._ends[-1]])
+        both._media = self._media + others._media
+        both.lengths = np.concatenate([self.lengths, others.lengths])
+        both.sources = self.sources | others.sources
+        return both
+
     def attach(self, features: Features) -> None:
         """Say where the features of the media are found."""
         self._features = features
