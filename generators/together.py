@@ -11,6 +11,7 @@ from modaverse.interfaces import Decoded, GenerationRequest
 
 from .conversions import OUTPUTS
 from .diffusers_adapter import DiffusersGenerator
+from .runners import RUNNERS
 
 _RESULTS = ("images", "frames", "audios")  # what pipelines call their output
 
@@ -70,7 +71,7 @@ def _run(
     if isinstance(arguments.get("negative_prompt"), str):  # some pipelines want as many as there are prompts
         arguments["negative_prompt"] = [arguments["negative_prompt"]] * len(requests)
     try:
-        output = generator.weights.shell(call)(**arguments)
+        output = RUNNERS[call.run](generator.weights.shell(call), arguments)
         return [OUTPUTS[call.output](_one(output, place), call) for place in range(len(requests))]
     except ModaVerseError:
         raise
