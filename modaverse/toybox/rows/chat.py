@@ -242,6 +242,7 @@ class Answer:
         """Say what was really made."""
         chat = self.chat
         if seen.scene is None:
+            self.truth.pop("says", None)
             return self.say(chat.tell("missed.unknown"))
         always = ("thing", "colour") if seen.modality in VISUAL else ("thing",)
         attributes = chat.some(wish_for(seen.scene).attributes, 1.0 if whole else 0.6, *always)

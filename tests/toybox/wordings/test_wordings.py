@@ -27,8 +27,8 @@ from modaverse.toybox.world import THINGS, random_clip_scene, random_scene, rand
 GRAMMARS = {"requests": requests(), "answers": answers(), "captions": Grammar.load("captions.toml")}
 SCENES = {Modality.IMAGE: random_scene, Modality.VIDEO: random_clip_scene, Modality.AUDIO: random_sound_scene}
 SLOTS = {
-    "s": "a cat", "l": "cat, red", "a": "a cat", "b": "a dog", "c": "a car", "w": "draw a cat", "x": "cats", "n": "2", "one": "red",
-    "two": "blue", "medium": "picture", "which": "first", "are": "are", "pseudo": "blorf", "guess": "a cat",
+    "s": "a cat", "l": "cat, red", "a": "a cat", "b": "a dog", "c": "a car", "w": "draw a cat", "x": "cats",
+    "n": "2", "one": "red", "two": "blue", "medium": "picture", "which": "first", "are": "are", "pseudo": "blorf", "guess": "a cat",
 }  # fmt: skip
 VALUE = {"thing": "cat", **{name: values[0] for name, values in VALUES.items()}}
 
