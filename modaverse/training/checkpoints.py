@@ -208,7 +208,9 @@ class CheckpointingTrainer(Trainer):  # type: ignore[misc]
         scheduler = self.lr_scheduler
         scheduler.last_epoch = step
         scheduler._step_count = step + 1
-        rates = scheduler.get_lr()
+        rates = [
+            base * factor(step) for base, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+        ]
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         scheduler._last_lr = rates

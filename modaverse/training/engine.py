@@ -204,7 +204,10 @@ class Engine(CheckpointingTrainer):
         total = self.accelerator.reduce(total.to(self.args.device, torch.float32), "sum")
         evaluation = {"loss": float(total[0] / total[1])}
         self._tell(evaluation=evaluation)
-        return {f"eval_{name}": value for name, value in evaluation.items()}
+        metrics = {f"eval_{name}": value for name, value in evaluation.items()}
+        super().log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
     def _held_out_batches(self) -> list[tuple[list[int], bool]]:
         """Batches of this process. All processes have equally many; what fills up does not count."""
@@ -325,13 +328,17 @@ class World:
     @classmethod
     def here(cls) -> World:
         """As torchrun or accelerate started this process; 1 where neither did."""
-        arguments = TrainingArguments(output_dir=".", report_to="none")
+        arguments = TrainingArguments(output_dir=".", report_to="none", use_cpu=_on_cpu())
         return cls(arguments.world_size, arguments.process_index)
 
     def wait(self) -> None:
         """Until all processes are here."""
         if self.size > 1:
             torch.distributed.barrier()
+
+
+def _on_cpu() -> bool:
+    return not torch.accelerator.is_available()
 
 
 def _arguments(settings: TrainSettings, folder: Path) -> TrainingArguments:
@@ -343,6 +350,7 @@ def _arguments(settings: TrainSettings, folder: Path) -> TrainingArguments:
         per_device_train_batch_size=settings.batch_size or 1,
         gradient_accumulation_steps=settings.accumulation,
         max_grad_norm=settings.clip,
+        use_cpu=_on_cpu(),
         bf16=settings.precision == "bfloat16",
         seed=settings.seed,
         label_names=["labels"],

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -134,8 +135,18 @@ def build_model(settings: TrainSettings, dim: int, encoder: str) -> MultimodalLM
     if attention != "auto":
         lm.core.set_attn_implementation(attention)
     if settings.checkpointing:
-        lm.core.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        _checkpoint_activations(lm)
     return lm
+
+
+def _checkpoint_activations(lm: MultimodalLM) -> None:
+    """Under the name that the installed transformers has for it."""
+    core: Any = lm.core
+    options = {"use_reentrant": False}
+    if hasattr(core, "activation_checkpointing_enable"):
+        core.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
+    else:
+        core.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
 
 
 def _transcripts(settings: TrainSettings, lm: MultimodalLM) -> tuple[Transcripts, Transcripts | None]:
