@@ -12,9 +12,7 @@ from modaverse.cli.guard import guarded
 
 @guarded
 def evaluate(
-    profile: Annotated[
-        str, typer.Option(help="Name of a profile of Toybox's world, or its folder.")
-    ] = "mini",
+    profile: Annotated[str, typer.Option(help="Name of a profile, its TOML file, or a saved one.")] = "mini",
     rows: Annotated[
         str | None,
         typer.Option(help="Rows to measure, with commas between; judge-* are many."),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modaverse.cli.training import terminated_is_interrupted
+from modaverse.cli.progress import terminated_is_interrupted
 from modaverse.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -41,18 +41,17 @@ def run_evaluation(
     import torch
 
     from modaverse.media import write_bytes
+    from modaverse.settings import load_profile
     from modaverse.toybox.evaluation import report
     from modaverse.toybox.evaluation.measuring import measure
-    from modaverse.toybox.evaluation.parts import Parts, weights_of
+    from modaverse.toybox.evaluation.parts import Parts
 
     if threads is not None:
         torch.set_num_threads(threads)
     rows = rows_named(names)
-    parts = Parts(weights_of(profile), folder, elsewhere=elsewhere)
+    parts = Parts(load_profile(profile), folder, elsewhere=elsewhere)
     with terminated_is_interrupted(), EvaluationDisplay() as display:
-        measurement = measure(
-            rows, parts, folder, profile=profile, limit=limit, seed=seed, report=display.report
-        )
+        measurement = measure(rows, parts, folder, limit=limit, seed=seed, report=display.report)
     if markdown is not None:
         write_bytes(report.markdown(measurement).encode(), markdown)
     if json:

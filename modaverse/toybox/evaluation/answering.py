@@ -29,7 +29,6 @@ from modaverse.metaresponse import Catalogue, Limits, StreamParser, Vocabulary
 from modaverse.orchestrator import call_seed
 from modaverse.toybox.evaluation.making import Made, Maker, Order
 
-_LIMITS = Limits()
 _SHRINK = 0.7  # rows that have ended leave the cache once so few are left
 
 
@@ -71,6 +70,7 @@ class Answerer:
     Args:
         folder: where what is made is written.
         mask: keeps answers within the grammar; None for none.
+        grammar, limits: of what the LLM writes, for the parser.
         batch: rows that are decoded together.
     """
 
@@ -83,6 +83,8 @@ class Answerer:
         *,
         sampling: Sampling,
         mask: Mask | None = None,
+        grammar: str = "meta_response",
+        limits: Limits = Limits(),  # noqa: B008 - frozen
         batch: int = 48,
     ) -> None:
         self.language = language
@@ -91,7 +93,9 @@ class Answerer:
         self.folder = folder
         self.sampling = sampling
         self.mask = mask
+        self.limits = limits
         self.batch = batch
+        self._grammar = grammar
         script = language.script
         self._vocabulary = Vocabulary.from_tokenizer(language.tokenizer, ends=sorted(script.ends))
 
@@ -125,7 +129,13 @@ class Answerer:
         return rows
 
     def parser(self) -> StreamParser:
-        return StreamParser(vocabulary=self._vocabulary, catalogue=self.catalogue, sources={}, limits=_LIMITS)
+        return StreamParser(
+            self._grammar,
+            vocabulary=self._vocabulary,
+            catalogue=self.catalogue,
+            sources={},
+            limits=self.limits,
+        )
 
     def _splice(self, rows: Sequence[_Row], maker: Maker) -> None:
         """Have all open calls answered, and put what was made behind them."""
@@ -153,7 +163,9 @@ class Answerer:
         from transformers import DynamicCache
 
         core = self.language.core
-        batch = self.language.collate([Example(row.spans, row.features) for row in rows])
+        device = self.language.device
+        padded = self.language.collate([Example(row.spans, row.features) for row in rows])
+        batch = {name: value.to(device) for name, value in padded.items()}  # type: ignore[attr-defined]
         cache = DynamicCache(config=core.config)
         mask = batch["attention_mask"]
         lengths = mask.sum(1)
@@ -164,7 +176,7 @@ class Answerer:
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=ends,
-        ).logits[torch.arange(len(rows)), which]
+        ).logits[torch.arange(len(rows), device=device), which]
         live = list(rows)  # row i of the cache is `live[i]`, whether or not it goes on
         while True:
             tokens = [row.write(logit) for row, logit in zip(live, self._allowed(logits), strict=True)]
@@ -172,13 +184,13 @@ class Answerer:
             if not going:
                 return
             if len(going) <= _SHRINK * len(live):
-                kept = torch.tensor(going)
+                kept = torch.tensor(going, device=device)
                 cache.batch_select_indices(kept)
                 mask, lengths = mask[kept], lengths[kept]
                 live, tokens = [live[i] for i in going], [tokens[i] for i in going]
             mask = torch.cat([mask, mask.new_ones(len(live), 1)], 1)
             logits = core(
-                input_ids=torch.tensor(tokens)[:, None],
+                input_ids=torch.tensor(tokens, device=device)[:, None],
                 attention_mask=mask,
                 position_ids=lengths[:, None],
                 past_key_values=cache,
@@ -189,7 +201,7 @@ class Answerer:
 
     def _allowed(self, logits: torch.Tensor) -> torch.Tensor:
         """(b, vocabulary) float32, -inf for tokens that no answer may contain."""
-        return logits.float() + self.language.token_bias
+        return (logits.float() + self.language.token_bias).cpu()
 
 
 def _written(made: Made, folder: Path) -> Media | GenerationError | None:
@@ -250,7 +262,7 @@ class _Row:
             self._end()
         elif self._owner.mask is not None:
             sources = {number: medium.modality for number, medium in enumerate(self._media, start=1)}
-            calls_left = _LIMITS.max_calls - self._calls
+            calls_left = self._owner.limits.max_calls - self._calls
             self._matcher = self._owner.mask.start(sources, self._left, calls_left=calls_left)
 
     def splice(self, result: Media | GenerationError | None, embedding: torch.Tensor | None) -> None:

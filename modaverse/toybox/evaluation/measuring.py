@@ -87,7 +87,6 @@ def measure(
     parts: Parts,
     folder: Path,
     *,
-    profile: str,
     limit: int | None = None,
     seed: int = 0,
     report: Report = lambda progress: None,
@@ -117,7 +116,7 @@ def measure(
         lines += _lines(row, found, full=count == row.count)
     needed = dict.fromkeys(need for row in rows for need in row.needs)
     weights = {name: parts.fingerprint([name]) for name in needed}
-    return Measurement(profile, tuple(lines), seconds, weights, seed)
+    return Measurement(parts.profile.name, tuple(lines), seconds, weights, seed)
 
 
 def _run(

@@ -1,85 +1,91 @@
-"""The parts of mini that rows measure, each loaded when it is first needed."""
+"""The parts of a profile that rows measure, each loaded when it is first needed."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modaverse.assembly import load_language, media_limits, pick_device
 from modaverse.context import Modality
 from modaverse.errors import ModelNotFound, SettingsError
 from modaverse.generators.card import Card, load_card
 from modaverse.generators.diffusers_adapter import DiffusersGenerator
 from modaverse.generators.weights import fingerprint
-from modaverse.interfaces import CallSpec, Generator, Sampling
-from modaverse.metaresponse import Catalogue
+from modaverse.imagebind import ImageBindEncoder
+from modaverse.interfaces import Generator, Sampling
+from modaverse.metaresponse import Catalogue, Limits
+from modaverse.settings import Profile
 from modaverse.toybox.evaluation.answering import Answerer
 from modaverse.toybox.evaluation.making import Maker, by_generators
-from modaverse.toybox.rows.chat import MODELS
+from modaverse.toybox.judge import Judge
 
 if TYPE_CHECKING:
-    from modaverse.imagebind import ImageBindEncoder
     from modaverse.language.model import MultimodalLM
-    from modaverse.toybox.judge import Judge
 
-# Each part: its folders below the weights, and a file without which it is not there.
-_FOLDERS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "language": (("llm", "model.safetensors"), ("adapter", "config.json")),
-    "encoder": (("encoder", "model.safetensors"),),
-    "image": (("image", "model_index.json"),),
-    "video": (("video", "model_index.json"),),
-    "audio": (("audio", "model_index.json"),),
-    "judge-image": (("judge", "image.safetensors"),),
-    "judge-video": (("judge", "video.safetensors"),),
-    "judge-audio": (("judge", "audio.safetensors"),),
-}
-
-
-def weights_of(profile: str) -> Path:
-    """The folder of a profile's weights: that of a profile which comes with ModaVerse, or a path.
-
-    Raises:
-        ModelNotFound: there is none.
-    """
-    named = Path(str(resources.files("modaverse.profiles"))) / profile
-    for folder in (named, Path(profile)):
-        if folder.is_dir():
-            return folder
-    raise ModelNotFound(
-        f"there are no weights for the profile {profile}", hint="Give a profile's name, or its folder."
-    )
+FOLDERS = ("llm", "adapter", "encoder", "image", "video", "audio", "judge")
+"""What may lie elsewhere than the profile says."""
 
 
 class Parts:
-    """Mini's parts below one folder of weights, and a folder for what the rows make.
+    """A profile, taken apart. Its weights need not all be there: a row says which it needs.
 
     Args:
-        weights: holds llm/, adapter/, encoder/, image/, video/, audio/ and judge/, as far as they are there.
-        folder: of the run; media go to `media/` in it.
-        elsewhere: folders of parts that lie in another place, by their name below `weights`.
+        profile: one that knows Toybox. The judge is taken from `judge/` beside its generators' weights.
+        folder: of the run; what generators make goes to `media/` in it.
+        elsewhere: folders of parts that lie in another place (see `FOLDERS`).
+
+    Raises:
+        SettingsError: there is no such part, or a card of the profile is wrong.
     """
 
-    def __init__(self, weights: Path, folder: Path, *, elsewhere: Mapping[str, Path] | None = None) -> None:
-        known = {name for places in _FOLDERS.values() for name, _ in places}
-        unknown = sorted(set(elsewhere or {}) - known)
+    def __init__(
+        self, profile: Profile, folder: Path, *, elsewhere: Mapping[str, Path] | None = None
+    ) -> None:
+        elsewhere = elsewhere or {}
+        unknown = sorted(set(elsewhere) - set(FOLDERS))
         if unknown:
             raise SettingsError(
-                f"mini has no part {', '.join(unknown)}", hint=f"It has {', '.join(sorted(known))}."
+                f"a profile has no part {', '.join(unknown)}", hint=f"It has {', '.join(FOLDERS)}."
             )
-        self._folders = {name: weights / name for name in known} | dict(elsewhere or {})
+        self.profile = _moved(profile, elsewhere)
         self.media = folder / "media"
-        self.sampling = Sampling(temperature=0.0, max_new_tokens=256)
+        root = profile.generators.root or Path()
+        self._judge_folder = elsewhere.get("judge", root / "judge")
+        self._cards = {call.makes: card for card in _cards(profile) for call in card.calls if not call.source}
+        self._folders = {
+            modality: elsewhere.get(modality, root / (card.weights.path or card.name))
+            for modality, card in self._cards.items()
+        }
         self._fingerprints: dict[str, str] = {}
 
     # ------------------------------------------------------------------------------- what is there
 
-    def missing(self, names: Iterable[str]) -> list[str]:
+    def _files(self, name: str) -> list[Path]:
+        """Files without which a part is not there; what identifies it lies in their folders."""
+        llm = self.profile.llm
+        match name.partition("-"):
+            case "language", _, _:
+                base = [llm.path / "config.json"] if llm.path else []
+                return [*base, llm.adapter / "config.json"]
+            case "encoder", _, _:
+                path = self.profile.encoder.path
+                return [path if path.is_file() else path / "model.safetensors"]
+            case "judge", _, modality:
+                return [self._judge_folder / f"{modality}.safetensors"]
+            case modality, _, _:
+                if modality not in self._folders:
+                    raise SettingsError(
+                        f"nothing in the profile {self.profile.name} makes {modality}",
+                        hint="Add a generator card to the profile, or choose other rows.",
+                    )
+                return [self._folders[Modality(modality)] / "model_index.json"]
+
+    def missing(self, names: Iterable[str]) -> list[Path]:
         """Files that are not there, of those that the parts named need."""
-        places = [self._folders[folder] / file for name in names for folder, file in _FOLDERS[name]]
-        return [str(path) for path in places if not path.is_file()]
+        return [path for name in names for path in self._files(name) if not path.is_file()]
 
     def require(self, names: Iterable[str]) -> None:
         """
@@ -89,7 +95,7 @@ class Parts:
         missing = self.missing(names)
         if missing:
             raise ModelNotFound(
-                f"mini is not complete: there is no {missing[0]}",
+                f"the profile {self.profile.name} is not complete: there is no {missing[0]}",
                 hint="Train that part (`modaverse toybox train`), or choose other rows (`--rows`).",
             )
 
@@ -103,62 +109,67 @@ class Parts:
         return hashlib.sha256(spelled.encode()).hexdigest()[:16]
 
     def _digest(self, name: str) -> str:
-        """Of everything in the part's folders; of the one file for a network of the judge."""
-        places = _FOLDERS[name]
+        """Of everything in the part's folders; of the one file for a network of the judge. The language side
+        answers as the profile says, so that belongs to it."""
+        files = self._files(name)
         if name.startswith("judge-"):
-            return "".join(
-                hashlib.sha256((self._folders[folder] / file).read_bytes()).hexdigest()
-                for folder, file in places
-            )
-        return "".join(fingerprint(self._folders[folder]) for folder, _ in places)
+            return "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+        folders = "".join(fingerprint(file.parent) for file in files)
+        if name != "language":
+            return folders
+        llm, answer = self.profile.llm, self.profile.answer
+        return f"{folders}\0{llm.repository}\0{llm.revision}\0{llm.dtype}\0{answer.model_dump_json()}"
 
     # ------------------------------------------------------------------------------------ the parts
 
     @cached_property
-    def language(self) -> MultimodalLM:
-        """The LLM with its adapter, as it is used: the adapter folded into the base."""
-        return self._language(merge=True)
+    def answerer(self) -> Answerer:
+        """Answers as the profile does, but for the token mask, which it goes without."""
+        return self._answerer(merge=True)
 
     @cached_property
-    def language_apart(self) -> MultimodalLM:
-        """The same with the adapter apart, so that it can be switched off."""
-        return self._language(merge=False)
+    def answerer_apart(self) -> Answerer:
+        """The same with an adapter that can be switched off."""
+        return self._answerer(merge=False)
 
-    def _language(self, *, merge: bool) -> MultimodalLM:
-        from modaverse.language.model import MultimodalLM
-
-        self.require(["language"])
-        return MultimodalLM.from_pretrained(self._folders["llm"], self._folders["adapter"], merge=merge)
+    def _answerer(self, *, merge: bool) -> Answerer:
+        self.require(["language", "encoder"])
+        defaults = self.profile.answer
+        language: MultimodalLM = load_language(self.profile, pick_device(self.profile.device), merge=merge)
+        return Answerer(
+            language,
+            self.encoder,
+            self.catalogue,
+            self.media,
+            sampling=Sampling(defaults.temperature, defaults.top_p, defaults.max_new_tokens),
+            grammar=defaults.grammar,
+            limits=Limits(max_calls=defaults.max_calls),
+        )
 
     @cached_property
     def encoder(self) -> ImageBindEncoder:
-        from modaverse.imagebind import ImageBindEncoder
-
         self.require(["encoder"])
-        return ImageBindEncoder.from_pretrained(self._folders["encoder"])
+        return ImageBindEncoder.from_pretrained(
+            self.profile.encoder.path,
+            device=pick_device(self.profile.device),
+            limits=media_limits(self.profile),
+        )
 
     @cached_property
     def judge(self) -> Judge:
         """Of those modalities whose weights are there."""
-        from modaverse.toybox.judge import Judge
-
         there = [modality for modality in Modality if not self.missing([f"judge-{modality}"])]
-        return Judge.from_pretrained(self._folders["judge"], modalities=there)
-
-    @cached_property
-    def cards(self) -> dict[Modality, Card]:
-        return {modality: load_card(f"mini-{modality}") for modality in Modality}
+        return Judge.from_pretrained(self._judge_folder, modalities=there)
 
     @cached_property
     def catalogue(self) -> Catalogue:
         """What may be called, whether or not the weights are there."""
-        specs: list[CallSpec] = [call.spec() for card in self.cards.values() for call in card.calls]
-        return Catalogue(specs)
+        return Catalogue(call.spec() for card in _cards(self.profile) for call in card.calls)
 
     @cached_property
     def generators(self) -> dict[str, Generator]:
         """Those whose weights are there, by what calls them."""
-        there = [modality for modality in Modality if not self.missing([modality])]
+        there = [modality for modality in self._cards if not self.missing([modality])]
         return {g.spec.model: g for modality in there for g in self._open(modality)}
 
     def generator(self, modality: Modality) -> Generator:
@@ -168,30 +179,35 @@ class Parts:
             ModelNotFound: its weights are not there.
         """
         self.require([modality])
-        return self.generators[MODELS[modality]]
+        calls = (call for call in self._cards[modality].calls if call.makes is modality and not call.source)
+        return self.generators[next(calls).model]
 
     def _open(self, modality: Modality) -> list[Generator]:
-        folder, card = self._folders[modality], self.cards[modality]
-        first = DiffusersGenerator(card, folder)
-        rest = (
-            DiffusersGenerator(card, folder, model=c.model, weights=first.weights) for c in card.calls[1:]
-        )
-        return [first, *rest]
-
-    @cached_property
-    def answerer(self) -> Answerer:
-        """Answers as the LLM with its adapter does, without the token mask."""
-        return self._answerer(self.language)
-
-    @cached_property
-    def answerer_apart(self) -> Answerer:
-        """The same with the adapter apart."""
-        return self._answerer(self.language_apart)
-
-    def _answerer(self, language: MultimodalLM) -> Answerer:
-        return Answerer(language, self.encoder, self.catalogue, self.media, sampling=self.sampling)
+        folder, card = self._folders[modality], self._cards[modality]
+        device = str(pick_device(self.profile.device))
+        first = DiffusersGenerator(card, folder, device=device)
+        weights = first.weights
+        others = (DiffusersGenerator(card, folder, model=c.model, weights=weights) for c in card.calls[1:])
+        return [first, *others]
 
     @property
     def maker(self) -> Maker:
-        """Calls are answered by mini's own generators."""
+        """Calls are answered by the profile's own generators."""
         return by_generators(self.generators)
+
+
+def _cards(profile: Profile) -> list[Card]:
+    return [load_card(name) for name in profile.generators.cards]
+
+
+def _moved(profile: Profile, elsewhere: Mapping[str, Path]) -> Profile:
+    """The profile with the LLM, the adapter and the encoder from other folders."""
+    llm: dict[str, Path | None] = {}
+    if "llm" in elsewhere:
+        llm |= {"path": elsewhere["llm"], "repository": None}
+    if "adapter" in elsewhere:
+        llm["adapter"] = elsewhere["adapter"]
+    changes: dict[str, object] = {"llm": profile.llm.model_copy(update=llm)}
+    if "encoder" in elsewhere:
+        changes["encoder"] = profile.encoder.model_copy(update={"path": elsewhere["encoder"]})
+    return profile.model_copy(update=changes)

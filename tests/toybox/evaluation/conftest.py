@@ -20,6 +20,7 @@ from modaverse.interfaces import (
     Progress,
     Waveform,
 )
+from modaverse.settings import Profile, load_profile
 from modaverse.toybox.evaluation.parts import Parts
 from modaverse.toybox.evaluation.specimens import fresh, make
 from modaverse.toybox.evaluation.words import wish_of
@@ -95,7 +96,7 @@ class FakeParts(Parts):
     """Parts that are there, whatever lies on disk."""
 
     def __init__(self, folder: Path, *, weights: str = "one") -> None:
-        super().__init__(folder / "weights", folder)
+        super().__init__(load_profile("mini"), folder)
         self.judge = Seer()
         self.weights = weights
         self.generators = {MODELS[modality]: Draughtsman(modality, self.judge) for modality in Modality}
@@ -105,6 +106,21 @@ class FakeParts(Parts):
 
     def fingerprint(self, names: Iterable[str]) -> str:
         return f"{self.weights}:{','.join(sorted(names))}"
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Profile:
+    """A profile whose weights would lie in `tmp_path`."""
+    (tmp_path / "profile.toml").write_text(
+        """
+        name = "empty"
+        llm = { path = "llm", adapter = "adapter" }
+        encoder = { path = "encoder" }
+        generators = { cards = ["mini-image", "mini-video"], root = "." }
+        answer = { temperature = 0.5, max_new_tokens = 7, max_calls = 3 }
+        """
+    )
+    return load_profile(tmp_path)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 import torch
@@ -183,11 +182,3 @@ def test_the_encoder_row_takes_the_nearest_caption(parts, monkeypatch: pytest.Mo
     assert scenes == set(truth)
     assert all(outcome.marks["colour"] for outcome in outcomes)
     assert [outcome.marks["thing"] for outcome in outcomes] == [scene.thing != "dog" for scene in truth]  # type: ignore[union-attr]
-
-
-def test_files_that_are_missing_are_named(tmp_path: Path) -> None:
-    from modaverse.errors import ModelNotFound
-    from modaverse.toybox.evaluation.parts import Parts
-
-    with pytest.raises(ModelNotFound, match=r"video/model_index\.json"):
-        Parts(tmp_path, tmp_path).generator(Modality.VIDEO)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from modaverse.errors import ModelNotFound, SettingsError
+from modaverse.settings import Profile
 from modaverse.toybox.evaluation.measuring import Progress, chosen, measure
-from modaverse.toybox.evaluation.parts import Parts, weights_of
+from modaverse.toybox.evaluation.parts import Parts
 from modaverse.toybox.evaluation.report import markdown, record
 from modaverse.toybox.evaluation.row import Bar, Case, Outcome, Row
 
@@ -47,7 +48,7 @@ class Coin:
 
 
 def run(row: Row, parts: Parts, folder: Path, **changes: object) -> dict[str, object]:
-    measurement = measure([row], parts, folder, profile="mini", **changes)  # type: ignore[arg-type]
+    measurement = measure([row], parts, folder, **changes)  # type: ignore[arg-type]
     return {line.bar.measure: line for line in measurement.lines} | {"all": measurement}
 
 
@@ -114,35 +115,10 @@ def test_rows_by_name() -> None:
         chosen(rows, ["jugde"])
 
 
-def test_a_missing_part_is_named_before_anything_runs(tmp_path: Path) -> None:
+def test_a_missing_part_is_named_before_anything_runs(empty: Profile, tmp_path: Path) -> None:
     coin = Coin()
     with pytest.raises(ModelNotFound, match=r"judge/image\.safetensors") as error:
-        measure([coin.row], Parts(tmp_path, tmp_path / "run"), tmp_path / "run", profile="mini")
+        measure([coin.row], Parts(empty, tmp_path / "run"), tmp_path / "run")
     assert "--rows" in error.value.hint
     assert coin.ran == []
     assert not (tmp_path / "run").exists()
-
-
-def test_fingerprints_follow_the_files(tmp_path: Path) -> None:
-    for name in ("encoder", "image"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "model.safetensors").write_text(name)
-    before = Parts(tmp_path, tmp_path)
-    encoder, image = before.fingerprint(["encoder"]), before.fingerprint(["image"])
-    assert encoder != image
-    assert before.fingerprint(["image", "encoder"]) == before.fingerprint(["encoder", "image"])
-    (tmp_path / "image" / "model.safetensors").write_text("trained on")
-    after = Parts(tmp_path, tmp_path)
-    assert after.fingerprint(["encoder"]) == encoder
-    assert after.fingerprint(["image"]) != image
-    moved = Parts(tmp_path, tmp_path, elsewhere={"image": tmp_path / "encoder"})
-    assert moved.fingerprint(["image"]) not in (image, after.fingerprint(["image"]))
-
-
-def test_unknown_parts_and_profiles_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="imagee"):
-        Parts(tmp_path, tmp_path, elsewhere={"imagee": tmp_path})
-    with pytest.raises(ModelNotFound, match="midi"):
-        weights_of("midi")
-    assert weights_of("mini").name == "mini"
-    assert weights_of(str(tmp_path)) == tmp_path
