@@ -71,7 +71,7 @@ def random_wish(modality: Modality, rng: random.Random, *, held_out: bool = Fals
 
 
 def text_encoder_recipe(
-    modality: Modality, build: Callable[[], nn.Module], width: int, encode: Encode, steps: int = 2500
+    modality: Modality, build: Callable[[], nn.Module], width: int, encode: Encode, steps: int = 800
 ) -> Recipe:
     """The recipe of one text encoder; `build` makes it, `encode` runs it as its pipeline does."""
     asked = questions(modality)
