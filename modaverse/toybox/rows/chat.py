@@ -187,7 +187,8 @@ class Chat:
                 parts.append(media[index - 1])
             if piece and not (index and piece.strip(".!") == ""):
                 parts.append(TextPart(piece))
-        self.turns.append(RowTurn(Role.USER, tuple(parts)))
+        # Who is in a hurry leaves out the question mark, also where it is all there was.
+        self.turns.append(RowTurn(Role.USER, tuple(parts or [TextPart(text)])))
 
     def answer(self, intent: str) -> Answer:
         return Answer(self, intent)
