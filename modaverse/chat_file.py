@@ -18,7 +18,7 @@ from modaverse.reply import describe_part
 FORMAT = 1
 
 
-def write_chat(folder: Path, profile: str, context: Context, record: list[dict[str, Any]]) -> None:
+def write_chat(folder: Path, profile: str, context: Context, record: dict[str, Any]) -> None:
     """Write a chat.
 
     Raises:
@@ -33,7 +33,7 @@ def write_chat(folder: Path, profile: str, context: Context, record: list[dict[s
     write_bytes((json.dumps(chat, ensure_ascii=False) + "\n").encode(), folder / "chat.json")
 
 
-def read_chat(folder: Path, profile: str, limits: MediaLimits) -> tuple[Context, list[dict[str, Any]]]:
+def read_chat(folder: Path, profile: str, limits: MediaLimits) -> tuple[Context, dict[str, Any]]:
     """The conversation and the transcript's record.
 
     Raises:
@@ -54,7 +54,7 @@ def read_chat(folder: Path, profile: str, limits: MediaLimits) -> tuple[Context,
             Turn(Role(turn["role"]), tuple(_part(part, folder, limits) for part in turn["parts"]))
             for turn in chat["turns"]
         )
-        return Context(turns), list(chat["transcript"])
+        return Context(turns), dict(chat["transcript"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is no chat that can be read: {error}", hint="Give the folder that Chat.save wrote."

@@ -196,11 +196,15 @@ class Transcript(Protocol):
         """Forget everything after `mark`."""
         ...
 
-    def dump(self) -> list[dict[str, Any]]:
+    def forget_turn(self) -> int:
+        """Forget the oldest request with its answer; how many positions that frees."""
+        ...
+
+    def dump(self) -> dict[str, Any]:
         """The transcript as plain JSON values, without embeddings."""
         ...
 
-    def restore(self, record: Sequence[Mapping[str, Any]], features: Mapping[int, torch.Tensor]) -> None:
+    def restore(self, record: Mapping[str, Any], features: Mapping[int, torch.Tensor]) -> None:
         """Put what `dump` gave into this empty transcript; `features` are the media's embeddings."""
         ...
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from modaverse.context import (
     Context,
@@ -58,6 +58,9 @@ if TYPE_CHECKING:
 Splice = Literal["wait", "none"]
 """When what was made enters the transcript: at once, while the LLM waits, or never."""
 
+Overflow = Literal["error", "forget"]
+"""When a request does not fit: an error, or the LLM forgets the oldest requests until it does."""
+
 _REMEMBERED = 256  # embeddings of media, a few kilobytes each
 
 
@@ -84,6 +87,7 @@ class AnswerSettings:
     sampling: Sampling
     constrained: bool = True
     splice: Splice = "wait"
+    overflow: Overflow = "error"
 
 
 class Orchestrator:
@@ -120,15 +124,14 @@ class Orchestrator:
         """An empty one."""
         return Conversation(self.language.transcript(seed=0, sampling=Sampling()))
 
-    def restore(self, context: Context, record: Sequence[dict[str, object]]) -> Conversation:
+    def restore(self, context: Context, record: Mapping[str, object]) -> Conversation:
         """The conversation of which `record` is the transcript's dump.
 
         Raises:
             MediaError: one of its media can no longer be decoded.
         """
         conversation = self.conversation()
-        features = dict(enumerate(self.embed(context.media), start=1))
-        conversation.transcript.restore(record, features)
+        conversation.transcript.restore(record, self.features(context))
         conversation.context = context
         return conversation
 
@@ -148,14 +151,12 @@ class Orchestrator:
                 hint="Read that stream to its end, or close it, before the next request.",
             )
         conversation.busy = True
-        mark = conversation.transcript.mark()
         answer = _Answer(self, conversation, parts, settings)
         try:
             yield from answer.write()
             conversation.context = answer.context()
         except BaseException:
-            answer.cancel()
-            conversation.transcript.rewind(mark)
+            answer.undo()
             raise
         finally:
             conversation.busy = False
@@ -169,6 +170,10 @@ class Orchestrator:
             sources=sources,
             limits=self.limits,
         )
+
+    def features(self, context: Context) -> dict[int, torch.Tensor]:
+        """The embedding of each medium of a conversation, by number."""
+        return dict(enumerate(self.embed(context.media), start=1))
 
     def embed(self, media: Sequence[Media]) -> list[torch.Tensor]:
         """The embedding (dim,) of each medium. A medium is encoded once, whoever asks for it how often."""
@@ -207,7 +212,10 @@ class _Answer:
         settings: AnswerSettings,
     ) -> None:
         self._owner = owner
+        self._conversation = conversation
         self._transcript = conversation.transcript
+        self._mark = conversation.transcript.mark()
+        self._record: dict[str, Any] | None = None  # the transcript before anything in it was forgotten
         self._before = conversation.context.with_turn(Role.USER, *request)
         self._media = list(self._before.media)
         self._request = request
@@ -249,17 +257,35 @@ class _Answer:
         usage = Usage(self._prompt_tokens, self._sampled, spliced)
         return Done(self._finish, self._settings.seed, usage)
 
-    def cancel(self) -> None:
+    def undo(self) -> None:
+        """Cancel what is being made, and leave the transcript as it was before the request."""
         for call in self._calls:
             call.pending.cancel()
+        if self._record is None:
+            self._transcript.rewind(self._mark)
+        else:
+            self._transcript.rewind(0)
+            self._transcript.restore(self._record, self._owner.features(self._conversation.context))
 
     def _ask(self) -> None:
-        """Put the request into the transcript."""
+        """Put the request into the transcript, at the cost of older ones where the settings say so."""
+        while True:
+            try:
+                return self._write_request()
+            except ContextOverflow:
+                self._transcript.rewind(self._mark)
+                if self._settings.overflow == "error":
+                    raise
+                self._record = self._record or self._transcript.dump()
+                if not self._transcript.forget_turn():
+                    raise
+                self._mark = self._transcript.mark()
+
+    def _write_request(self) -> None:
         transcript, settings = self._transcript, self._settings
         media = [part for part in self._request if isinstance(part, Media)]
         embeddings = iter(self._owner.embed(media))
         number = len(self._media) - len(media)
-        start = len(transcript)
         transcript.set_sampling(seed=settings.seed, sampling=settings.sampling)
         transcript.add_user_start()
         for part in self._request:
@@ -270,14 +296,16 @@ class _Answer:
                 transcript.add_media(number, part.modality, next(embeddings))
         transcript.add_user_end()
         self._prompt_end = len(transcript)
-        self._prompt_tokens = self._prompt_end - start
-        if self._prompt_end >= (room := self._owner.language.context_length):
+        self._prompt_tokens = self._prompt_end - self._mark
+        self._left = settings.sampling.max_new_tokens
+        context = self._owner.language.context_length
+        needed = 1 if settings.overflow == "error" else min(self._left, context // 4)
+        if self._prompt_end + needed > context:
             raise ContextOverflow(
                 f"The conversation takes {self._prompt_end:,} positions, and this LLM's context holds "
-                f"{room:,}, so no room is left for an answer",
+                f"{context:,}, so no room is left for an answer",
                 hint="Start a new chat, or give less text and fewer media.",
             )
-        self._left = settings.sampling.max_new_tokens
 
     def _begin_segment(self) -> None:
         """After the request and after each splice: less room, perhaps more sources."""

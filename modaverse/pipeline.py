@@ -182,10 +182,9 @@ class Chat:
             sampling,
             defaults.constrained if constrained is None else constrained,
             defaults.splice if splice is None else splice,
+            defaults.overflow,
         )
-        if self._conversation is None:
-            self._conversation = owner.orchestrator.conversation()
-        events = owner.orchestrator.stream(self._conversation, parts, settings)
+        events = owner.orchestrator.stream(self._begun(), parts, settings)
         builder = ReplyBuilder(
             parts,
             spliced=settings.splice != "none",
@@ -201,8 +200,12 @@ class Chat:
             StorageError: the folder cannot be written.
             MediaError: one of its media is no longer where it was.
         """
-        record = [] if self._conversation is None else self._conversation.transcript.dump()
-        write_chat(Path(folder), self._owner.profile.name, self.context, record)
+        write_chat(Path(folder), self._owner.profile.name, self.context, self._begun().transcript.dump())
+
+    def _begun(self) -> Conversation:
+        if self._conversation is None:
+            self._conversation = self._owner.orchestrator.conversation()
+        return self._conversation
 
 
 class AnswerStream(Iterator[Event]):

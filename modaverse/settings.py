@@ -159,6 +159,8 @@ class AnswerDefaults(Settings):
     """Tokens that the LLM may write in one answer."""
     max_calls: int = Field(default=16, ge=1)
     """Calls that one answer may make."""
+    overflow: Literal["error", "forget"] = "error"
+    """When a chat no longer fits into the LLM's context: an `error`, or `forget` its oldest requests."""
 
 
 class MediaSettings(Settings):

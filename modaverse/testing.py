@@ -100,12 +100,17 @@ class ScriptedTranscript:
         while len(self) > mark:
             self.log.pop()
 
-    def dump(self) -> list[dict[str, Any]]:
-        return [{"entry": [str(value) for value in entry[:3]]} for entry in self.log]
+    def forget_turn(self) -> int:
+        before = len(self)
+        turns = [index for index, entry in enumerate(self.log) if entry[0] == "user"]
+        del self.log[: turns[1] if len(turns) > 1 else None]
+        return before - len(self)
 
-    def restore(self, record: Sequence[Mapping[str, Any]], features: Mapping[int, torch.Tensor]) -> None:
-        for item in record:
-            kind, *values = item["entry"]
+    def dump(self) -> dict[str, Any]:
+        return {"entries": [[str(value) for value in entry[:3]] for entry in self.log]}
+
+    def restore(self, record: Mapping[str, Any], features: Mapping[int, torch.Tensor]) -> None:
+        for kind, *values in record["entries"]:
             if kind == "media":
                 number = int(values[0])
                 self._add(kind, number, Modality(values[1]), features[number])

@@ -407,6 +407,36 @@ def test_a_context_without_room_for_an_answer_is_an_error(world: Any) -> None:
     assert w.log == []
 
 
+def test_a_chat_can_forget_its_oldest_requests(world: Any) -> None:
+    w = world("One.", "Two.", f"Three {CAT}", context_length=60)
+    w.ask(Text("First " * 3))
+    w.ask(Text("Second"))
+    events = w.ask(Text("Third " * 6), overflow="forget", tokens=12)
+    assert events[-1].usage.prompt_tokens == 38
+    assert w.log[:3] == [("user",), ("text", "Third " * 6), ("answer",)]
+    assert len(w.chat.context.turns) == 6
+
+
+def test_what_was_forgotten_comes_back_if_the_answer_is_given_up(world: Any) -> None:
+    w = world(f"A {CAT}", "Two.", "Three.", context_length=80)
+    w.ask(w.given(picture()), Text("First"))
+    before, context = w.log, w.chat.context
+    stream = w.stream(Text("Second " * 4), overflow="forget", tokens=8)
+    next(stream)
+    assert w.log[:2] == [("user",), ("text", "Second " * 4)]
+    stream.close()  # type: ignore[attr-defined]
+    assert (w.log, w.chat.context) == (before, context)
+
+
+def test_a_request_that_fits_into_no_context_is_an_error_in_any_case(world: Any) -> None:
+    w = world("One.", context_length=40)
+    w.ask(Text("First"))
+    before = w.log
+    with pytest.raises(ContextOverflow):
+        w.ask(Text("x" * 50), overflow="forget")
+    assert w.log == before
+
+
 # ---------------------------------------------------------------------------------------------- chat
 
 

@@ -10,7 +10,7 @@ splice costs one pass over the new positions, and nothing earlier is ever read a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -50,7 +50,7 @@ class CachedTranscript:
         self._ids: list[int] = []
         self._sampled = bytearray()  # one for each position: 1 where the LLM wrote it
         self._media: list[_Medium] = []
-        self._open_answers: list[int] = []  # where each assistant's turn began
+        self._turns: list[int] = []  # where each user's turn begins
         self._cache: DynamicCache | None = None
         self._read = 0  # positions that are in the cache
         self.set_sampling(seed=seed, sampling=sampling)
@@ -67,13 +67,14 @@ class CachedTranscript:
 
     def add_user_start(self) -> None:
         """Open a user's turn; an answer that was cut short is closed first."""
-        if self._open_answers and self._ids[-1] not in self._script.ends:
+        if self._turns and self._ids[-1] not in self._script.ends:
             self.extend(self._script.assistant_end())
-        self.extend(self._script.user_start(first=not self._ids))
+        begin = len(self._ids)
+        self.extend(self._script.user_start(first=not self._turns))
+        self._turns.append(begin)
 
     def add_user_end(self) -> None:
         self.extend(self._script.user_end())
-        self._open_answers.append(len(self._ids))
 
     def add_text(self, text: str) -> None:
         self.extend(self._script.text(text))
@@ -182,8 +183,25 @@ class CachedTranscript:
         del self._ids[mark:]
         del self._sampled[mark:]
         self._media = [medium for medium in self._media if medium.start < mark]
-        self._open_answers = [start for start in self._open_answers if start <= mark]
+        self._turns = [begin for begin in self._turns if begin < mark]
         self._crop(mark)
+
+    def forget_turn(self) -> int:
+        """Forget the oldest request with its answer, as if the conversation had begun with the next one. How
+        many positions that frees; what comes after them is read again.
+        """
+        if len(self._turns) < 2:
+            freed = len(self._ids)
+            self.rewind(0)
+            return freed
+        begin, end = self._script.start_length, self._turns[1] + self._script.between_length
+        freed = end - begin
+        del self._ids[begin:end]
+        del self._sampled[begin:end]
+        self._media = [replace(m, start=m.start - freed) for m in self._media if m.start >= end]
+        self._turns = [0, *(turn - freed for turn in self._turns[2:])]
+        self._crop(begin)
+        return freed
 
     def _crop(self, length: int) -> None:
         """Keep the cache of the first `length` positions. Caches that cannot be cut (sliding windows,
@@ -221,24 +239,23 @@ class CachedTranscript:
             position = end
         return spans
 
-    def dump(self) -> list[dict[str, Any]]:
+    def dump(self) -> dict[str, Any]:
         """The transcript as plain JSON values, without embeddings."""
-        return [
+        spans = [
             {"ids": list(span.ids), "sampled": span.sampled}
             if isinstance(span, Tokens)
             else {"number": span.number, "modality": str(span.modality)}
             for span in self.spans()
         ]
+        return {"turns": self._turns, "spans": spans}
 
-    def restore(self, record: Iterable[Mapping[str, Any]], features: Mapping[int, torch.Tensor]) -> None:
+    def restore(self, record: Mapping[str, Any], features: Mapping[int, torch.Tensor]) -> None:
         """Put what `dump` gave into this empty transcript; `features` are the media's embeddings."""
-        self.extend(
-            (
-                Tokens(tuple(item["ids"]), item["sampled"])
-                if "ids" in item
-                else Slot(item["number"], Modality(item["modality"]))
-                for item in record
-            ),
-            features,
+        spans = (
+            Tokens(tuple(item["ids"]), item["sampled"])
+            if "ids" in item
+            else Slot(item["number"], Modality(item["modality"]))
+            for item in record["spans"]
         )
-        self._open_answers = [len(self._ids)]
+        self.extend(spans, features)
+        self._turns = list(record["turns"])

@@ -85,6 +85,7 @@ class Script:
             self._template(text)
             for text in (settings.start, settings.user_start, settings.user_end, settings.between)
         )
+        self.start_length, self.between_length = len(self._start), len(self._between)
         self.end = self._token(settings.assistant_end)
         self.ends = frozenset((self.end, *map(self._token, settings.stop)))
         control = {*special_tokens(tokenizer).values(), self._media_open, self._media_close}

@@ -17,6 +17,7 @@ from modaverse.interfaces import Sampling
 from modaverse.language.batch import Example
 from modaverse.language.decoding import CachedTranscript
 from modaverse.language.model import MultimodalLM
+from modaverse.settings import TranscriptSettings
 from modaverse.testing import tiny_tokenizer
 
 GREEDY = Sampling()
@@ -233,3 +234,35 @@ def test_a_wrong_embedding_is_refused_and_adds_nothing(
     with pytest.raises(InputError, match=message):
         transcript.extend(model.script.media(1, Modality.IMAGE), features)
     assert len(transcript) == 0
+
+
+@pytest.mark.parametrize("start", ["", "Be kind."])
+def test_forgetting_the_oldest_turn_leaves_what_the_others_alone_would_be(
+    build: Any, tied_base: Path, start: str
+) -> None:
+    model = build(tied_base, transcript=TranscriptSettings(start=start, between=" "))
+
+    def talk(*turns: int) -> CachedTranscript:
+        transcript = model.transcript(seed=0, sampling=GREEDY)
+        for turn in turns:
+            transcript.add_user_start()
+            transcript.add_text(f"Turn {turn} ")
+            transcript.add_media(turn, MODALITIES[turn % 3], FEATURES[turn])
+            transcript.add_user_end()
+            transcript.extend(
+                model.script.text("Yes", sampled=True) + model.script.assistant_end(sampled=True)
+            )
+        return transcript
+
+    transcript, expected = talk(1, 2, 3), talk(2, 3)
+    transcript.logits()
+    whole = len(transcript)
+    assert transcript.forget_turn() == whole - len(transcript) > 0
+    assert transcript.spans() == expected.spans()
+    torch.testing.assert_close(transcript.logits(), expected.logits(), atol=1e-5, rtol=0)
+    transcript.forget_turn()
+    assert transcript.spans() == talk(3).spans()
+    transcript.forget_turn()
+    assert len(transcript) == 0
+    transcript.add_user_start()
+    assert transcript.spans() == model.script.user_start(first=True)
