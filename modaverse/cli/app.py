@@ -14,6 +14,7 @@ from modaverse.cli.generators import generators
 from modaverse.cli.profiles import profiles
 from modaverse.cli.run import run
 from modaverse.cli.toybox import toybox
+from modaverse.cli.train import PASS_ON, TrainCommand, train
 
 app = typer.Typer(
     name="modaverse",
@@ -28,6 +29,7 @@ app.command()(run)
 app.command()(chat)
 app.command()(profiles)
 app.command()(doctor)
+app.command(cls=TrainCommand, context_settings=PASS_ON)(train)
 app.command("eval")(evaluate)
 app.add_typer(data)
 app.add_typer(generators)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modaverse.cli import training
+from modaverse.cli.progress import numbers
 from modaverse.toybox.recipes import registry
 
 
@@ -48,7 +48,7 @@ def tiny_part(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_part_is_trained_and_goes_on_where_it_was(modaverse, tmp_path) -> None:
     first = modaverse("toybox", "train", "tiny", "--steps", "20")
     assert first.returncode == 0, first.stderr
-    assert "rendered 10 of 20\ntraining tiny\n" in first.stdout
+    assert "rendering 10 of 20\n" in first.stdout
     assert "tiny 20 of 40  loss " in first.stdout
     assert "tiny 20: evaluation  score 0.500" in first.stdout
     assert not (tmp_path / "runs/tiny/export").exists()
@@ -69,4 +69,4 @@ def test_an_unknown_part_names_the_parts(modaverse) -> None:
 
 
 def test_numbers_are_short() -> None:
-    assert training.numbers({"loss": 0.12345, "right": 1.0}) == "  loss 0.123  right 1.000"
+    assert numbers({"loss": 0.12345, "right": 1.0}) == "loss 0.123  right 1.000"
