@@ -407,6 +407,21 @@ def test_from_media_to_media_on_tiny_models(tiny_profile: Path, tmp_path: Path) 
     assert replies[1].usage == reply.usage
 
 
+def test_a_saved_chat_goes_on_as_it_would_have(tiny_profile: Path, tmp_path: Path) -> None:
+    sound = Waveform(np.sin(np.arange(16000, dtype=np.float32))[:, None] / 3, 16000)
+    answers = []
+    for reloaded in (False, True):
+        with tiny(tiny_profile, tmp_path / str(reloaded), pictures()) as mv:
+            chat = mv.chat()
+            chat.run("Draw what you hear.", [sound], seed=3)
+            if reloaded:
+                chat.save(tmp_path / "chat")
+                chat = mv.load_chat(tmp_path / "chat")
+            answers.append(chat.run("And now?", seed=4, temperature=1.0, max_new_tokens=20))
+    assert answers[0].text == answers[1].text
+    assert answers[0].usage == answers[1].usage
+
+
 def test_only_the_trunks_in_use_are_loaded(tiny_profile: Path, tmp_path: Path) -> None:
     with ModaVerse.from_profile(tiny_profile, folder=tmp_path) as mv:
         encoder: Any = mv.orchestrator._encoder
