@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from functools import cache
 from itertools import product
 
 import pytest
@@ -68,6 +69,7 @@ def test_no_two_wishes_have_the_same_plain_caption(modality: Modality) -> None:
     assert len({plain_caption(wish) for wish in wishes}) == len(wishes)
 
 
+@cache
 def words_of(attribute: str, value: str) -> set[str]:
     lines = Grammar.load("captions.toml").rules[f"{attribute}.{value}"]
     return {re.sub(r"^(\d+\* )", "", line.source) for line in lines}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import combinations
 
 import pytest
@@ -28,7 +29,8 @@ GRAMMARS = {"requests": requests(), "answers": answers(), "captions": Grammar.lo
 SCENES = {Modality.IMAGE: random_scene, Modality.VIDEO: random_clip_scene, Modality.AUDIO: random_sound_scene}
 SLOTS = {
     "s": "a cat", "l": "cat, red", "a": "a cat", "b": "a dog", "c": "a car", "w": "draw a cat", "x": "cats",
-    "n": "2", "one": "red", "two": "blue", "medium": "picture", "which": "first", "are": "are", "pseudo": "blorf", "guess": "a cat",
+    "n": "2", "one": "red", "two": "blue", "medium": "picture", "which": "first", "are": "are",
+    "pseudo": "blorf", "guess": "a cat",
 }  # fmt: skip
 VALUE = {"thing": "cat", **{name: values[0] for name, values in VALUES.items()}}
 
@@ -75,12 +77,17 @@ def test_there_are_hundreds_of_structures_for_each_kind_of_request() -> None:
 # ----------------------------------------------------------------------------- truth and text
 
 
-def mentions(text: str, attribute: str, value: str) -> bool:
-    """True when some synonym of the value stands in the text, in any of the attribute's forms."""
+@cache
+def synonyms_of(attribute: str, value: str) -> re.Pattern[str]:
+    """Any synonym of the value, in any of the attribute's forms."""
     forms = [rule for rule in requests().rules if re.fullmatch(rf"{attribute}(\.\w+)?\.{value}", rule)]
     synonyms = (line.source for form in forms for line in requests().rules[form])
-    words = (re.sub(r"^(~ )?(\d+\* )?", "", synonym) for synonym in synonyms)
-    return any(re.search(rf"\b{re.escape(word)}\b", text) for word in words)
+    words = (re.escape(re.sub(r"^(~ )?(\d+\* )?", "", synonym)) for synonym in synonyms)
+    return re.compile(rf"\b({'|'.join(words)})\b")
+
+
+def mentions(text: str, attribute: str, value: str) -> bool:
+    return synonyms_of(attribute, value).search(text) is not None
 
 
 @pytest.mark.parametrize("modality", list(Modality))
