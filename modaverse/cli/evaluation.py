@@ -29,6 +29,7 @@ def run_evaluation(
     threads: int | None,
     markdown: Path | None,
     json: bool,
+    wrong: int,
     elsewhere: Mapping[str, Path],
 ) -> None:
     """Measure, show the table, and write it where it is wanted.
@@ -58,6 +59,8 @@ def run_evaluation(
         print(json_module.dumps(report.record(measurement), ensure_ascii=False))
     else:
         show(measurement)
+        for line in report.examples(measurement, wrong) if wrong else ():
+            print(line)
 
 
 def rows_named(names: str | None) -> Sequence[Row]:

@@ -42,11 +42,12 @@ def test_measures_and_goes_on(modaverse: Command, judge: Path, tmp_path: Path) -
     assert "| the judge on pictures | thing, fresh renders | ≥ 99 % |" in table
     kept = (tmp_path / "runs" / "eval" / "outcomes.jsonl").read_text().splitlines()
     assert len(kept) == 12
-    again = run("--limit", "7")
+    again = run("--limit", "7", "--wrong", "1")
     assert again.returncode == 0
     assert "judge-image: 6 of 7" in again.stderr
     assert "bars hold" in again.stdout
     assert "not the full measurement" in again.stdout
+    assert "wrong\n  0" in again.stdout
 
 
 def test_what_is_missing_is_named(modaverse: Command, judge: Path, tmp_path: Path) -> None:

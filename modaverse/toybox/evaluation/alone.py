@@ -180,7 +180,7 @@ def _run_generator(modality: Modality, parts: Parts, cases: Sequence[Case]) -> l
 
 
 def judge_row(modality: Modality) -> Row:
-    """Two fresh renders (of any scene) for one that was spoilt."""
+    """As many fresh renders (of any scene) as spoilt ones."""
     return Row(
         name=f"judge-{modality}",
         title=f"the judge on {_NOUN[modality]}s",
@@ -189,7 +189,7 @@ def judge_row(modality: Modality) -> Row:
             *(Bar(name, f"{name}, fresh renders", at_least=0.99) for name in QUESTIONS[modality]),
             Bar(NONE, "“none” on spoilt ones", at_least=0.95),
         ),
-        count=750,
+        count=1000,
         cases=partial(_judge_cases, modality),
         run=_run_judge,
         chunk=60,
@@ -202,7 +202,7 @@ def _judge_cases(modality: Modality, count: int, seed: int) -> list[Case]:
     for i in range(count):
         scene = random_scene_of(modality, rng, held_out=None)
         number = 10_000 * (seed + 1) + i
-        specimen = spoilt(modality, number) if i % 3 == 2 else fresh(scene, number)
+        specimen = spoilt(modality, number) if i % 2 else fresh(scene, number)
         cases.append(Case(f"{i:04d}", seed=i, parts=(specimen,)))
     return cases
 

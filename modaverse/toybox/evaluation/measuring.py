@@ -17,7 +17,7 @@ from modaverse.toybox.evaluation.store import Outcomes
 @dataclass(frozen=True, slots=True)
 class Line:
     """One measure of the table; `holds` is None where there is no bar. `full` is set where every case of the
-    row was tried."""
+    row was tried. `wrong` are the outcomes that count against the bar."""
 
     row: str
     title: str
@@ -25,6 +25,7 @@ class Line:
     estimate: Estimate
     holds: bool | None
     full: bool
+    wrong: tuple[Outcome, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,5 +140,6 @@ def _lines(row: Row, outcomes: Sequence[Outcome], *, full: bool) -> list[Line]:
     lines = []
     for bar in row.bars:
         estimate = row.summarise(outcomes, bar.measure)
-        lines.append(Line(row.name, row.title, bar, estimate, bar.holds(estimate), full))
+        wrong = tuple(outcome for outcome in outcomes if bar.wrong(outcome))
+        lines.append(Line(row.name, row.title, bar, estimate, bar.holds(estimate), full, wrong))
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from modaverse.toybox.evaluation.measuring import Line, Measurement
@@ -89,6 +90,26 @@ def markdown(measurement: Measurement) -> str:
         lines.append("| " + " | ".join(["" if title == before else title, *rest]) + " |")
         before = title
     return "\n".join(lines) + "\n"
+
+
+def examples(measurement: Measurement, count: int) -> Iterator[str]:
+    """For each measure with a bar, up to `count` of the cases that count against it."""
+    for line in measurement.lines:
+        if line.holds is None or not line.wrong:
+            continue
+        yield f"{line.row}, {line.bar.title}: {len(line.wrong)} wrong"
+        for outcome in line.wrong[:count]:
+            facts = (f"{name}: {_plain(value)}" for name, value in outcome.facts.items())
+            yield f"  {outcome.case}  " + "\n         ".join(facts)
+
+
+def _plain(value: Any) -> str:
+    """A fact without the quotes and brackets that its type would have."""
+    if isinstance(value, list):
+        return " ".join(_plain(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {item}" for name, item in value.items())
+    return str(value)
 
 
 def record(measurement: Measurement) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class Case:
         seed: of all that is drawn while it is answered.
         parts: the request: text, and media that are rendered when they are needed.
         wishes: the media that must come of it, in order; no wish means that nothing may be made.
-        scene: what a given medium shows.
+        scene: what the given medium shows, or the one that the test splices.
         spliced: what the test puts in the place of the medium that was asked for.
         asks: the attributes that the answer must say.
     """
@@ -67,6 +67,10 @@ class Bar:
             return None
         above = self.at_least is None or estimate.value >= self.at_least
         return above and (self.at_most is None or estimate.value <= self.at_most)
+
+    def wrong(self, outcome: Outcome) -> bool:
+        """Whether a case counts against the bar."""
+        return outcome.marks.get(self.measure) is (self.at_most is not None)
 
 
 def share(outcomes: Sequence[Outcome], measure: str) -> Estimate:

@@ -11,7 +11,7 @@ from modaverse.errors import ModelNotFound, SettingsError
 from modaverse.settings import Profile
 from modaverse.toybox.evaluation.measuring import Progress, chosen, measure
 from modaverse.toybox.evaluation.parts import Parts
-from modaverse.toybox.evaluation.report import markdown, record
+from modaverse.toybox.evaluation.report import examples, markdown, record
 from modaverse.toybox.evaluation.row import Bar, Case, Outcome, Row
 
 
@@ -44,7 +44,7 @@ class Coin:
 
     def outcome(self, number: int, name: str) -> Outcome:
         marks = {"right": number % 4 != 0, "wrong": number % 4 == 0}
-        return Outcome(name, {**marks, "even": True} if number % 2 == 0 else marks)
+        return Outcome(name, {**marks, "even": True} if number % 2 == 0 else marks, facts={"said": ["heads"]})
 
 
 def run(row: Row, parts: Parts, folder: Path, **changes: object) -> dict[str, object]:
@@ -105,6 +105,21 @@ def test_the_table_as_markdown(parts: Parts, tmp_path: Path) -> None:
     assert rows[1] == "| a coin | right | ≥ 70 % | 75.0 % | 59.8 – 85.8 % | 40 | holds |"
     assert rows[2] == "|  | wrong | ≤ 10 % | 25.0 % | 14.2 – 40.2 % | 40 | falls short |"
     assert rows[3] == "|  | even cases |  | 100.0 % | 83.9 – 100.0 % | 20 |  |"
+
+
+def test_cases_that_count_against_a_bar_can_be_looked_up(parts: Parts, tmp_path: Path) -> None:
+    lines = run(Coin().row, parts, tmp_path)
+    fourth = [f"{i:02d}" for i in range(0, 40, 4)]
+    assert [outcome.case for outcome in lines["right"].wrong] == fourth  # type: ignore[attr-defined]
+    assert [outcome.case for outcome in lines["wrong"].wrong] == fourth  # type: ignore[attr-defined]
+    assert list(examples(lines["all"], 2)) == [  # type: ignore[arg-type]
+        "coin, right: 10 wrong",
+        "  00  said: heads",
+        "  04  said: heads",
+        "coin, wrong: 10 wrong",
+        "  00  said: heads",
+        "  04  said: heads",
+    ]
 
 
 def test_rows_by_name() -> None:
