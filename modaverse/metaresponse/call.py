@@ -11,6 +11,17 @@ from modaverse.metaresponse.automaton import State
 from modaverse.metaresponse.grammar import Lexicon
 
 
+class _Read(Token):  # type: ignore[misc]
+    """A token without a position, which lark's own constructor takes long to leave empty."""
+
+    __slots__ = ()
+
+    def __new__(cls, terminal: str | None, value: str) -> _Read:
+        token: _Read = str.__new__(cls, value)
+        token.type, token.value = terminal, value
+        return token
+
+
 class Call:
     """Reads until the call is complete (`result`) or cannot be one (`broken`), and no character further.
 
@@ -105,7 +116,7 @@ class Call:
         self._pieces.clear()
         parser = self._parser
         try:
-            parser.feed_token(Token(terminal, value))
+            parser.feed_token(_Read(terminal, value))
         except UnexpectedToken:
             # LALR tables merge states: only here it shows that this terminal does not follow in this place.
             self.rest = value

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +25,7 @@ from modaverse.context import Modality
 from modaverse.errors import GrammarError, InputError, ModelError
 from modaverse.metaresponse.catalogue import Catalogue, Limits
 from modaverse.metaresponse.grammar import Dialect, load_dialect
-from modaverse.metaresponse.progress import Progress, Stage
+from modaverse.metaresponse.progress import BLANK, Progress, Stage
 from modaverse.metaresponse.schema import FORMAT, Form, forms
 from modaverse.metaresponse.vocabulary import Vocabulary
 
@@ -60,8 +60,10 @@ class TokenMask:
         ids = {rule: vocabulary.added.get(text) for rule, text in self._markers.items()}
         self._ids = {rule: token for rule, token in ids.items() if token is not None}
         self._tokenizer = _tokenizer(vocabulary, frozenset(self._ids.values()), self._markers["open"][0])
-        self._quote = _bits(vocabulary, lambda token: token[:1] == b'"')
-        self._byte = _bits(vocabulary, lambda token: len(token) == 1)
+        self._quote = _bits(vocabulary, b'"')
+        self._byte = _bits(vocabulary, b"(?s:.)$")
+        self._blank = _bits(vocabulary, BLANK)
+        self._quoted_blank = _bits(vocabulary, b'(?s:.)*"' + BLANK)  # in a head no quote precedes a space
         self._kinds = frozenset(spec.source for spec in catalogue.values())
         self._segments: dict[frozenset[tuple[int, Modality]], _Segment] = {}
         self._executor: LLExecutor | None = None
@@ -122,7 +124,7 @@ class TokenMask:
                 self._executor, [(matcher.engine, row) for row, matcher in active], words
             )
         for row, matcher in active:
-            matcher.keep_budget(words[row])
+            matcher.trim(words[row])
         banned = np.unpackbits(
             (~words).view(np.uint8), axis=1, count=len(self._vocabulary), bitorder="little"
         )
@@ -226,14 +228,27 @@ class Matcher:
         self._silence()
 
     def _may_call(self) -> bool:
-        return self._calls_left > 0 and 0 < self._segment.needed <= self._tokens_left
+        room = self._tokens_left + self._progress.begun  # what is written of a marker needs no room
+        return self._calls_left > 0 and 0 < self._segment.needed <= room
 
-    def keep_budget(self, words: np.ndarray) -> None:
-        """Take from the allowed tokens (bits in `words`) those that the budget has no room for."""
+    def trim(self, words: np.ndarray) -> None:
+        """Take from the allowed tokens (bits in `words`) those that the budget has no room for.
+
+        And those with which an input would begin with white space, and might be nothing but that: a pattern
+        in the schema could say it too, at twenty times the cost of the mask.
+        """
         stage = self._progress.stage
         if stage is Stage.TEXT and not self._may_call() and "open" in self._mask._ids:
             word, bit = divmod(self._mask._ids["open"], 32)
             words.view(np.uint32)[word] &= ~np.uint32(1 << bit)
+        elif stage is Stage.HEAD:
+            words &= ~self._mask._quoted_blank
+        elif self._progress.torn:
+            singles = [self._mask._vocabulary.single(byte) for byte in range(256)
+                       if not self._progress.begins_blank(byte)]  # fmt: skip
+            words &= _pack(singles, len(self._mask._vocabulary))
+        elif self._progress.fresh:
+            words &= ~self._mask._blank
         elif stage is Stage.INPUT and self._tokens_left <= self._segment.tail:
             # The rest of the call still fits, and no more: the input ends now, or with its last character.
             closing = words & self._mask._quote
@@ -271,10 +286,16 @@ def _in_regex(text: str) -> str:
     return re.escape(text).replace("/", r"\/")
 
 
-def _bits(vocabulary: Vocabulary, wanted: Callable[[bytes], bool]) -> np.ndarray:
-    """The tokens that are `wanted`, as the bits of 32-bit words."""
-    flags = np.zeros(-(-len(vocabulary) // 32) * 32, dtype=np.uint8)
-    flags[[token for token, data in enumerate(vocabulary.tokens) if wanted(data)]] = 1
+@lru_cache(maxsize=32)
+def _bits(vocabulary: Vocabulary, pattern: bytes) -> np.ndarray:
+    """The tokens whose bytes begin with `pattern`, as the bits of 32-bit words."""
+    match = re.compile(pattern).match
+    return _pack([token for token, data in enumerate(vocabulary.tokens) if match(data)], len(vocabulary))
+
+
+def _pack(tokens: Sequence[int], size: int) -> np.ndarray:
+    flags = np.zeros(-(-size // 32) * 32, dtype=np.uint8)
+    flags[[token for token in tokens if token >= 0]] = 1
     return np.packbits(flags, bitorder="little").view(np.int32)
 
 

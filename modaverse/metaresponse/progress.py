@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Collection
 from enum import Enum, auto
 
 _QUOTE, _ESCAPE = ord('"'), ord("\\")
+
+_WHITE = [chr(code).encode() for code in range(0x3001) if chr(code).isspace()]
+BLANK = rb"(?:\\[nrtf]|" + rb"|".join(map(re.escape, _WHITE)) + rb")"
+"""One character of white space in a JSON string, for patterns over its bytes."""
 
 
 class Stage(Enum):
@@ -25,12 +30,13 @@ class Progress:
     `heads` are the texts that can stand before an input.
     """
 
-    __slots__ = ("_closer", "_escaped", "_heads", "_left", "_opener", "_quoted", "_seen", "stage")
+    __slots__ = ("_closer", "_escaped", "_heads", "_left", "_opener", "_quoted", "_seen", "fresh", "stage")
 
     def __init__(self, opener: bytes | None, closer: bytes | None, heads: Collection[bytes]) -> None:
         self.stage = Stage.TEXT
+        self.fresh = False  # in an input whose first character is not complete
         self._opener, self._closer, self._heads = opener, closer, heads
-        self._seen = b""  # in text what could become a marker, in a head the whole of it
+        self._seen = b""  # in text what could become a marker, in a head all of it, in an input its beginning
         self._quoted = self._escaped = False
         self._left = 0  # bytes of a spelled closing marker that are still to come
 
@@ -45,12 +51,25 @@ class Progress:
         for byte in data:
             self._feed_call(byte)
 
-    def pending(self) -> bytes:
-        """In text: the bytes at its end that are no whole character yet, or could become a marker."""
+    @property
+    def begun(self) -> int:
+        """In text: how many of the last bytes begin the spelled marker."""
         opener = self._opener or b""
-        marker = next((n for n in range(len(opener) - 1, 0, -1) if self._seen.endswith(opener[:n])), 0)
+        return next((n for n in range(len(opener) - 1, 0, -1) if self._seen.endswith(opener[:n])), 0)
+
+    def pending(self) -> bytes:
+        """In text: the bytes at its end that are no whole character yet, or begin the marker."""
         _, whole = codecs.utf_8_decode(self._seen, "ignore", False)
-        return self._seen[min(whole, len(self._seen) - marker) :]
+        return self._seen[min(whole, len(self._seen) - self.begun) :]
+
+    def begins_blank(self, byte: int) -> bool:
+        """Whether a fresh input with `byte` added begins with white space."""
+        return bool(re.match(BLANK, self._seen + bytes((byte,))))
+
+    @property
+    def torn(self) -> bool:
+        """Whether a fresh input ends within its first character."""
+        return self.fresh and bool(self._seen)
 
     def _enter(self, stage: Stage) -> None:
         self.stage, self._seen, self._quoted, self._escaped = stage, b"", False, False
@@ -74,7 +93,9 @@ class Progress:
             self._seen = (self._seen + bytes((byte,))).lstrip()
             if self._seen in self._heads:
                 self._enter(Stage.INPUT)
-                self._quoted = True
+                self._quoted = self.fresh = True
+        elif self.fresh:
+            self._feed_first(byte)
         elif self._left:
             self._left -= 1
             if not self._left:
@@ -89,3 +110,10 @@ class Progress:
             self._quoted = not self._quoted
             if self.stage is Stage.INPUT:
                 self.stage = Stage.TAIL
+
+    def _feed_first(self, byte: int) -> None:
+        self._seen += bytes((byte,))
+        if self._seen[0] == _ESCAPE:
+            self.fresh = len(self._seen) < 2
+        else:
+            self.fresh = not self._seen.decode("utf-8", "ignore")

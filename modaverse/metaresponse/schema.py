@@ -86,7 +86,7 @@ _Tree = dict[str, Any]
 
 def _form(dialect: Dialect, spec: CallSpec, numbers: list[int]) -> Form:
     input_bytes = _CHAR_BYTES * spec.max_input_chars
-    prompt = {"type": "string", "pattern": rf"^\S(.|\n){{0,{spec.max_input_chars - 1}}}$"}
+    prompt = {"type": "string", "minLength": 1, "maxLength": spec.max_input_chars}
     leaves: dict[str, _Leaf] = {
         "model": (_of_values([spec.model]), True),
         "input": (Bounded(prompt, input_bytes + 2), True),

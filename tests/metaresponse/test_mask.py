@@ -34,7 +34,7 @@ def write(matcher: Matcher, ids: Iterable[int]) -> None:
 
 
 class Scribbler:
-    """An LLM without sense: it writes at random, opens calls often, and closes strings now and then."""
+    """An LLM without sense: it opens calls often, closes strings early, and loves every kind of blank."""
 
     def __init__(self, vocabulary: Vocabulary, opener: Sequence[int], seed: int) -> None:
         self._chance, self._opener = random.Random(seed), opener
@@ -42,6 +42,8 @@ class Scribbler:
         self._plans: dict[int, list[int]] = {}
         self._lean = torch.zeros(len(vocabulary) + 3)  # a table wider than the vocabulary
         self._lean[vocabulary.single(ord('"'))] = 3.0
+        for byte in b" \\\xe3\x80\xc2\xa0":  # the bytes of white space, and of escapes
+            self._lean[vocabulary.single(byte)] = 2.0
         self._lean[vocabulary.ends[0]] = 1.5
 
     def logits(self, rows: int) -> torch.Tensor:
@@ -165,12 +167,18 @@ def spell(vocabulary: Vocabulary, text: str) -> list[int]:
 
 
 def next_texts(
-    mask: TokenMask, vocabulary: Vocabulary, sources: Mapping[int, Modality], text: str
+    mask: TokenMask,
+    vocabulary: Vocabulary,
+    sources: Mapping[int, Modality],
+    text: str,
+    *,
+    whole: bool = False,
 ) -> set[str]:
-    """What can follow `text` within a call, by first character."""
+    """What can follow `text` within a call, by first character or as `whole` tokens."""
     matcher = mask.start(sources, 1000)
     write(matcher, [vocabulary.added["<meta>"], *spell(vocabulary, text)])
-    return {vocabulary.text([token])[:1] for token in allowed(matcher, len(vocabulary))}
+    texts = map(vocabulary.text, ([token] for token in allowed(matcher, len(vocabulary))))
+    return {text if whole else text[:1] for text in texts}
 
 
 def test_control_tokens_are_never_sampled(mask: TokenMask, vocabulary: Vocabulary) -> None:
@@ -200,6 +208,25 @@ def test_sources_are_the_numbers_that_exist(mask: TokenMask, vocabulary: Vocabul
     assert next_texts(mask, vocabulary, {2: Modality.AUDIO}, '{"Model": "T') == {"-", "A"}
 
 
+def test_an_input_does_not_begin_with_white_space(mask: TokenMask, vocabulary: Vocabulary) -> None:
+    head = '{"Model": "T-to-A", "Input": '
+    blanks = {char for char in map(chr, range(0x3001)) if char.isspace()}
+    for text in (head, head + '"'):
+        begun = next_texts(mask, vocabulary, {}, text, whole=True)
+        assert not {written for written in begun if written.lstrip('"')[:1] in blanks - {""}}
+    for start, last in (("\u3000", 0x80), ("\u00a0", 0xA0)):
+        matcher = mask.start({}, 1000)
+        write(matcher, [vocabulary.added["<meta>"], *spell(vocabulary, head + '"')])
+        write(matcher, map(vocabulary.single, start.encode()[:-1]))
+        following = allowed(matcher, len(vocabulary))
+        assert vocabulary.single(last) not in following
+        assert vocabulary.single(last + 1) in following
+    assert "n" not in next_texts(mask, vocabulary, {}, head + '"\\')
+    assert '"' in next_texts(mask, vocabulary, {}, head + '"\\')
+    assert '"' in next_texts(mask, vocabulary, {}, head + '"\\"')
+    assert " " in next_texts(mask, vocabulary, {}, head + '"a')
+
+
 def test_a_call_opens_only_if_its_longest_form_fits(mask: TokenMask, vocabulary: Vocabulary) -> None:
     opener, needed = vocabulary.added["<meta>"], mask.needed({})
     for left, opens in ((needed, True), (needed - 1, False)):
@@ -209,6 +236,52 @@ def test_a_call_opens_only_if_its_longest_form_fits(mask: TokenMask, vocabulary:
     assert opener in allowed(matcher, len(vocabulary))
     write(matcher, spell(vocabulary, "b"))
     assert opener not in allowed(matcher, len(vocabulary))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_slowest_writer_still_closes_its_call(make_tokenizer, dialect: str) -> None:
+    """One byte at a time, the longest of everything that there is, and the budget is kept."""
+    grammar, markers = DIALECTS[dialect]
+    vocabulary = Vocabulary.from_tokenizer(make_tokenizer("byte-level", markers))
+    properties = {
+        "a": {"type": "integer", "minimum": 0, "maximum": 99_999},
+        "b": {"type": "string", "maxLength": 8},
+        "c": {"type": "number", "minimum": 0, "maximum": 9},
+    }
+    options = {"type": "object", "properties": properties, "additionalProperties": False}
+    catalogue = Catalogue([CallSpec("TI-to-I", Modality.IMAGE, Modality.IMAGE, options, 300)])
+    mask = TokenMask.compile(vocabulary, catalogue, grammar=grammar)
+    opener = "<meta>" if grammar == "meta_response" else "<tool_call>"
+    slow, fast = [0xF0, 0x9F, 0x98, 0x80, *b"9.,\n"], list(b'"}')  # what ends strings and objects comes last
+    order = [*slow, *(byte for byte in range(256) if byte not in slow + fast), *fast]
+    singles = [vocabulary.single(byte) for byte in order]
+    for extra in range(3):
+        needed = mask.needed(SOURCES) + extra
+        matcher = mask.start(SOURCES, needed)
+        ids = [vocabulary.added[opener]] if opener in vocabulary.added else spell(vocabulary, opener)
+        write(matcher, ids)
+        while not matcher.engine.is_accepting() and len(ids) < needed:
+            following = allowed(matcher, len(vocabulary))
+            ids.append(next((token for token in singles if token in following), min(following)))
+            matcher.accept(ids[-1])
+        parser = StreamParser(grammar, vocabulary=vocabulary, catalogue=catalogue, sources=SOURCES)
+        events = [*parser.feed_ids(ids), *parser.close()]
+        assert [type(event).__name__ for event in events] == ["MetaResponseOpened", "MetaResponse"]
+        assert isinstance(events[1], MetaResponse)
+        assert events[1].options == {"a": 99_999, "b": "\U0001f7df" * 8, "c": 9}
+        assert len(ids) > needed * 0.9
+
+
+def test_a_token_that_reaches_into_the_input_does_not_begin_it_with_a_space(
+    vocabulary: Vocabulary, catalogue: Catalogue
+) -> None:
+    tokens = (*vocabulary.tokens, b'" ', b'"a', b'": "')
+    wider = Vocabulary(tokens, vocabulary.added, vocabulary.special, vocabulary.ends)
+    mask = TokenMask.compile(wider, catalogue)
+    following = next_texts(mask, wider, {}, '{"Model": "T-to-A", "Input": ', whole=True)
+    assert '"a' in following
+    assert '" ' not in following
+    assert '": "' in next_texts(mask, wider, {}, '{"Model', whole=True)
 
 
 def test_the_number_of_calls_is_kept(mask: TokenMask, vocabulary: Vocabulary) -> None:
@@ -238,7 +311,7 @@ def test_a_spelled_marker_needs_a_whole_call_behind_it(make_tokenizer, catalogue
     write(matcher, spell(vocabulary, "Sure: <tool_call>"))
     assert {vocabulary.text([token])[0] for token in allowed(matcher, len(vocabulary))} == {"{", "\n"}
     for before in ("", "Sure é <tool_cal", "\u00e9".encode().decode()):
-        matcher = mask.start({}, mask.needed({}) + len(before.encode()) - 1)
+        matcher = mask.start({}, mask.needed({}) + len(before.removesuffix("<tool_cal").encode()) - 1)
         write(matcher, spell(vocabulary, before))
         rest = "<tool_call>".removeprefix("<tool_cal") if before.endswith("cal") else "<tool_call>"
         write(matcher, spell(vocabulary, rest[:-1]))
