@@ -29,9 +29,7 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides the cases.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")] = None,
-    wrong: Annotated[
-        int, typer.Option(min=0, help="Show so many cases that count against each bar.")
-    ] = 0,
+    wrong: Annotated[int, typer.Option(min=0, help="Show so many cases that count against each bar.")] = 0,
     list_rows: Annotated[bool, typer.Option("--list", help="Show the rows and their bars, and end.")] = False,
 ) -> None:
     """Measure how good mini is, on requests and combinations that no training saw."""

@@ -137,3 +137,14 @@ def test_a_missing_part_is_named_before_anything_runs(empty: Profile, tmp_path: 
     assert "--rows" in error.value.hint
     assert coin.ran == []
     assert not (tmp_path / "run").exists()
+
+
+def test_the_rows_of_the_table_can_be_told_apart_and_run(parts: Parts) -> None:
+    from modaverse.toybox.evaluation.table import ROWS
+
+    names = [row.name for row in ROWS]
+    assert len(set(names)) == len(names) == 31
+    for row in ROWS:
+        measures = [bar.measure for bar in row.bars]
+        assert len(set(measures)) == len(measures), row.name
+        Parts.missing(parts, row.needs)  # raises where a need is no part
