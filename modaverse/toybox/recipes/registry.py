@@ -23,6 +23,9 @@ PARTS: Mapping[str, str] = {
     "video-autoencoder": "modaverse.toybox.recipes.video:autoencoder_recipes",
     "video-text": "modaverse.toybox.recipes.video:text_encoder_recipes",
     "video": "modaverse.toybox.recipes.video:transformer_recipes",
+    "audio-autoencoder": "modaverse.toybox.recipes.audio:autoencoder_recipes",
+    "audio-text": "modaverse.toybox.recipes.audio:text_encoder_recipes",
+    "audio": "modaverse.toybox.recipes.audio:transformer_recipes",
     "llm": "modaverse.toybox.recipes.llm:llm_recipes",
 }
 
