@@ -44,14 +44,14 @@ class Scribbler:
         self._lean[vocabulary.single(ord('"'))] = 3.0
         for byte in b" \\\xe3\x80\xc2\xa0":  # the bytes of white space, and of escapes
             self._lean[vocabulary.single(byte)] = 2.0
-        self._lean[vocabulary.ends[0]] = 1.5
+        self._lean[vocabulary.ends[0]] = 3.0
 
     def logits(self, rows: int) -> torch.Tensor:
         noise = torch.rand(rows, len(self._lean), generator=self._noise)
         logits = self._lean - noise.log_().neg_().log_()
         for row in range(rows):
             plan = self._plans.setdefault(row, [])
-            if not plan and self._chance.random() < 0.1:
+            if not plan and self._chance.random() < 0.2:
                 plan += self._opener
             if plan:
                 logits[row, plan.pop(0)] += 40
