@@ -21,16 +21,8 @@ from torch import Tensor, nn
 from modaverse.context import Modality
 from modaverse.errors import CheckpointError, ModelNotFound
 from modaverse.interfaces import Decoded, Frames, Pixels, Waveform
-from modaverse.toybox.world import (
-    BACKDROPS,
-    COLOURS,
-    DIRECTIONS,
-    PACES,
-    PITCHES,
-    SIZES,
-    SPEEDS,
-    THINGS,
-)
+from modaverse.toybox.wordings.wishes import ATTRIBUTES_OF, VALUES
+from modaverse.toybox.world import THINGS
 
 NONE = "none"
 SIDE = 64
@@ -38,18 +30,9 @@ FRAMES = (0.0, 0.25, 0.5, 0.75, 1.0)  # the places in a clip that the judge look
 SAMPLE_RATE = 16_000
 SAMPLES = 2 * SAMPLE_RATE
 
-_THINGS = (*THINGS, NONE)
 QUESTIONS: Mapping[Modality, Mapping[str, tuple[str, ...]]] = {
-    Modality.IMAGE: {"thing": _THINGS, "colour": COLOURS, "size": SIZES, "backdrop": BACKDROPS},
-    Modality.VIDEO: {
-        "thing": _THINGS,
-        "colour": COLOURS,
-        "size": SIZES,
-        "backdrop": BACKDROPS,
-        "direction": DIRECTIONS,
-        "speed": SPEEDS,
-    },
-    Modality.AUDIO: {"thing": _THINGS, "pitch": PITCHES, "pace": PACES},
+    modality: {"thing": (*THINGS, NONE), **{name: VALUES[name] for name in names}}
+    for modality, names in ATTRIBUTES_OF.items()
 }
 
 

@@ -157,18 +157,15 @@ def transformer_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
         )
         pipeline.to(torch.float16).save_pretrained(folder)
 
-    schedule = Schedule(
-        steps=15_000, learning_rate=1e-3, warmup=300, weight_decay=0.01, ema=0.999, final_rate=0.02
-    )
     return [
         transformer_recipe(
             TRANSFORMER,
-            schedule,
+            steps=15_000,
+            batch_size=32,
             build=SoundTransformer,
             loss=loss,
             latents=latents,
             truths=pool.truths,
-            batch_size=32,
             export=export,
         )
     ]

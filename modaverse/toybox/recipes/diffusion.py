@@ -67,13 +67,13 @@ def latent_pool(
 
 def transformer_recipe(
     name: str,
-    schedule: Schedule,
     *,
+    steps: int,
+    batch_size: int,
     build: Callable[[], nn.Module],
     loss: FlowLoss,
     latents: np.ndarray,
     truths: Sequence[AnyScene],
-    batch_size: int,
     export: Callable[[nn.Module, Path], None],
 ) -> Recipe:
     """The recipe of a transformer that makes `latents[i]` from captions of `truths[i]`."""
@@ -112,7 +112,9 @@ def transformer_recipe(
 
     return Recipe(
         name=name,
-        schedule=schedule,
+        schedule=Schedule(
+            steps=steps, learning_rate=1e-3, warmup=300, weight_decay=0.01, ema=0.999, final_rate=0.02
+        ),
         build=seeded,
         batch=batch,
         loss=step_loss,

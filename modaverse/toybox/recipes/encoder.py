@@ -32,33 +32,15 @@ from modaverse.toybox.recipes.renders import TRAIN_SEED, Truth, Unknown, known_p
 from modaverse.toybox.recipes.trainer import Measures, Recipe, Schedule
 from modaverse.toybox.tokenizer import load_tokenizer
 from modaverse.toybox.wordings.captions import caption_of
-from modaverse.toybox.wordings.wishes import Wish, partial_wish
-from modaverse.toybox.world import (
-    BACKDROPS,
-    COLOURS,
-    DIRECTIONS,
-    PACES,
-    PITCHES,
-    SIZES,
-    SPEEDS,
-    THINGS,
-)
+from modaverse.toybox.wordings.wishes import VALUES, Wish, partial_wish
+from modaverse.toybox.world import THINGS
 
 FPS = 8.0
 UNKNOWN = "unknown"
 # Known and unknown media in a batch.
 BATCH = {Modality.IMAGE: (28, 4), Modality.VIDEO: (12, 2), Modality.AUDIO: (20, 4)}
 
-READOUTS: Mapping[str, tuple[str, ...]] = {
-    "thing": (*THINGS, UNKNOWN),
-    "colour": COLOURS,
-    "size": SIZES,
-    "backdrop": BACKDROPS,
-    "direction": DIRECTIONS,
-    "speed": SPEEDS,
-    "pitch": PITCHES,
-    "pace": PACES,
-}
+READOUTS: Mapping[str, tuple[str, ...]] = {"thing": (*THINGS, UNKNOWN), **VALUES}
 UNKNOWN_CAPTIONS = ("something unknown", "nothing I know", "an unknown thing", "something else")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -90,6 +90,7 @@ class Chat:
     turns: list[RowTurn] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     truths: list[dict[str, Any]] = field(default_factory=list)
+    answered: int = 0
 
     # ---- words
 
@@ -105,6 +106,10 @@ class Chat:
     def tell(self, rule: str, attributes: Mapping[str, str] | None = None, /, **slots: str) -> str:
         """Mini's words."""
         return sentence_case(answers().say(rule, self.rng, attributes, slots))
+
+    def can(self, rule: str, attributes: Iterable[str]) -> bool:
+        """True when `ask` can say just these attributes."""
+        return bool(requests().eligible(rule, attributes, self.split))
 
     def pseudo(self) -> str:
         return pseudo_word(self.rng, held_out=self.split != "train")
@@ -190,6 +195,11 @@ class Chat:
         # Who is in a hurry leaves out the question mark, also where it is all there was.
         self.turns.append(RowTurn(Role.USER, tuple(parts or [TextPart(text)])))
 
+    def forget(self) -> None:
+        """Take back a user's turn that is not answered yet, and the media since the last answer."""
+        self.turns.pop()
+        del self.seen[self.answered :]
+
     def answer(self, intent: str) -> Answer:
         return Answer(self, intent)
 
@@ -267,6 +277,7 @@ class Answer:
     def done(self) -> None:
         self.chat.turns.append(RowTurn(Role.ASSISTANT, tuple(self.parts)))
         self.chat.truths.append(self.truth)
+        self.chat.answered = len(self.chat.seen)
 
 
 def look_of(scene: AnyScene) -> dict[str, str]:

@@ -50,6 +50,12 @@ def unknown_answer(chat: Chat, answer: Answer, modality: Modality) -> None:
 def make_from(chat: Chat) -> None:
     """ "Draw what you hear." """
     source, target = chat.rng.choice(PAIRS)
+    if source is target and chat.chance(0.5):
+        change_given(chat, source)
+        return
+    if chat.chance(0.12):
+        make_from_one_of_two(chat)
+        return
     known = not chat.chance(UNKNOWN)
     scene = chat.scene(source) if known else None
     text = chat.ask(f"from.{source.value}.{target.value}")
@@ -70,14 +76,60 @@ def make_from(chat: Chat) -> None:
     plain = remake_wish(seen, target)
     wish = Wish(target, plain.thing, **{n: v for n, v in (plain.attributes | change).items() if n != "thing"})
     if not chat.allowed(wish):
-        wish = plain
-        chat.turns.pop()
-        chat.seen.pop()
+        chat.forget()
         make_from(chat)
         return
     answer.truth["given"] = [wish_for(scene).attributes if scene else None]
     announce_seen(chat, answer, seen, wish)
     made = answer.call(wish, edits=seen if source is target or target is Modality.VIDEO else None)
+    if chat.chance(0.8):
+        answer.comment(made)
+    answer.done()
+
+
+def change_given(chat: Chat, modality: Modality) -> None:
+    """ "Make it blue", with a picture or a clip."""
+    scene = chat.scene(modality)
+    name = chat.rng.choice(("colour", "colour", "backdrop", "size"))
+    value = other_value(chat.rng, name, getattr(scene, name))
+    wish = Wish(modality, **(wish_for(scene).attributes | {name: value}))
+    if not chat.allowed(wish):
+        change_given(chat, modality)
+        return
+    chat.user(chat.ask("edit.image", {name: value}), scene)
+    answer = chat.answer(f"edit.{modality.value}")
+    answer.truth |= {"given": [wish_for(scene).attributes], "changes": {name: value}}
+    if chat.chance(0.85):
+        answer.say(chat.tell("before.change"))
+    made = answer.call(wish, edits=chat.seen[-1])
+    if chat.chance(0.8):
+        answer.comment(made)
+    answer.done()
+
+
+def make_from_one_of_two(chat: Chat) -> None:
+    """ "Animate the second one.", or a question about one of two."""
+    source = chat.rng.choice(MEDIA)
+    pair = [chat.scene(source), chat.scene(source)]
+    place = chat.rng.randrange(2)
+    which = chat.bit(f"recall.which.{('first', 'second')[place]}")
+    targets = [kind for kind in MEDIA if kind is not source]
+    target = chat.rng.choice(targets)
+    if chat.chance(0.35):
+        topic = chat.rng.choice(("thing", "colour") if source in VISUAL else ("thing", "pitch"))
+        medium = NOUNS[source]
+        chat.user(
+            chat.ask(f"recall.{topic}", which=which, medium=medium, n=str(len(chat.seen) + place + 1)), *pair
+        )
+        reply(chat, chat.answer(f"ask.{topic}.{source.value}"), chat.seen[place - 2], topic)
+        return
+    chat.user(chat.ask(f"pick.{target.value}", which=which), *pair)
+    seen = chat.seen[place - 2]
+    answer = chat.answer(f"from.{source.value}.{target.value}")
+    answer.truth["given"] = [wish_for(scene).attributes for scene in pair]
+    wish = remake_wish(seen, target)
+    announce_seen(chat, answer, seen, wish)
+    made = answer.call(wish, edits=seen if target is Modality.VIDEO else None)
     if chat.chance(0.8):
         answer.comment(made)
     answer.done()
@@ -150,7 +202,7 @@ def reply(chat: Chat, answer: Answer, seen: Seen, topic: str) -> None:
         answer.says("answer.thing_audio" if audio else "answer.thing", {"thing": said["thing"]})
     else:
         attributes = {topic: said[topic]}
-        named = topic in ("colour", "backdrop", "size", "direction") and chat.chance(0.3)
+        named = topic in ("colour", "size", "direction") and chat.chance(0.3)
         answer.says(f"answer.{topic}", attributes | ({"thing": said["thing"]} if named else {}))
     answer.done()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modaverse.context import Modality
 from modaverse.toybox.rows.chat import MEDIA, NOUNS, VISUAL, Answer, Chat, Seen, look_of, other_value
-from modaverse.toybox.wordings.wishes import OPEN_THINGS, Wish, partial_wish
+from modaverse.toybox.wordings.wishes import OPEN_THINGS, Wish, partial_wish, wish_for
 
 KINDS = (Modality.IMAGE, Modality.IMAGE, Modality.VIDEO, Modality.AUDIO)
 
@@ -33,6 +33,9 @@ def subject(chat: Chat, wish: Wish) -> str:
 def request(chat: Chat, wish: Wish) -> str:
     """A request for `wish` alone."""
     kind = wish.modality.value
+    whole = f"ask.whole.{kind}"
+    if wish.thing not in OPEN_THINGS and chat.chance(0.12) and chat.can(whole, wish.attributes):
+        return chat.ask(whole, wish.attributes)
     if wish.thing in OPEN_THINGS or chat.chance(0.72):
         return chat.ask(f"ask.{kind}", s=subject(chat, wish))
     return chat.ask(f"ask.loose.{kind}", l=chat.bit(f"loose.{kind}", wish.attributes))
@@ -145,9 +148,16 @@ def make_many(chat: Chat) -> None:
     if chat.chance(0.3):
         kinds = [kinds[0]] * count
     wishes = [draw_wish(chat, kind, open_thing=0.03) for kind in kinds]
-    words = [chat.bit(f"many.wish.{wish.modality.value}", s=subject(chat, wish)) for wish in wishes]
-    names = dict(zip("abc", words, strict=False))
-    chat.user(chat.ask("many.three" if count == 3 else "many.two", **names))
+    number = "three" if count == 3 else "two"
+    subjects = [subject(chat, wish) for wish in wishes]
+    if len(set(kinds)) == 1 and chat.chance(0.6):
+        rule, words = f"group.{number}.{kinds[0].value}", subjects
+    else:
+        rule = f"many.{number}"
+        words = [
+            chat.bit(f"many.wish.{w.modality.value}", s=s) for w, s in zip(wishes, subjects, strict=True)
+        ]
+    chat.user(chat.ask(rule, **dict(zip("abc", words, strict=False))))
     answer = chat.answer("make.many")
     roll = chat.rng.random()
     made = []
@@ -161,6 +171,52 @@ def make_many(chat: Chat) -> None:
         if count == 2:
             answer.say(chat.tell("answer.compare", one=names["0"], two=names["1"]))
     answer.done()
+
+
+def make_copies(chat: Chat) -> None:
+    """ "Three pictures of a cat." Equal captions; each call makes another one."""
+    number = chat.rng.choice(("two", "two", "three"))
+    wish = draw_wish(chat, chat.rng.choice(KINDS), open_thing=0.05, detail=chat.rng.choice((0.0, 0.4)))
+    words = {"number": chat.bit(f"copies.number.{number}"), "times": chat.bit(f"copies.times.{number}")}
+    chat.user(chat.ask(f"copies.{wish.modality.value}", s=subject(chat, wish), **words))
+    answer = chat.answer("make.copies")
+    announce(chat, answer, wish)
+    for index in range(3 if number == "three" else 2):
+        if index:
+            answer.say(chat.tell("before.next_again"))
+        made = answer.call(wish)
+        if chat.chance(0.5):
+            answer.comment(made)
+    answer.done()
+
+
+def make_and_change(chat: Chat) -> None:
+    """ "Draw a cat, then the same in blue." The second caption keeps what the first picture shows."""
+    modality = chat.rng.choice((Modality.IMAGE, Modality.IMAGE, Modality.VIDEO))
+    wish = draw_wish(chat, modality, open_thing=0.1, detail=chat.rng.choice((0.0, 0.4)))
+    look = look_of(chat.scene(modality))
+    name = chat.rng.choice(("colour", "colour", "backdrop", "size"))
+    value = look[name]
+    if getattr(wish, name) == value:
+        value = other_value(chat.rng, name, value)
+    w = chat.bit(f"tell.w.{modality.value}", s=subject(chat, wish))
+    text = chat.ask("changed.two", w=w, change=chat.bit("changed.change", {name: value}))
+    chat.user(text)
+    answer = chat.answer("make.change")
+    announce(chat, answer, wish)
+    first = answer.call(wish)
+    if first.scene is None:
+        answer.comment(first).done()
+        return
+    kept = wish_for(first.scene).attributes
+    thing = kept.pop("thing")
+    second = Wish(modality, thing, **(kept | {name: value}))
+    if not chat.allowed(second):
+        chat.forget()
+        make_and_change(chat)
+        return
+    answer.say(chat.tell("before.next_change"))
+    answer.comment(answer.call(second, edits=first)).done()
 
 
 def brief(chat: Chat, seen: Seen) -> str:

@@ -8,14 +8,26 @@ from modaverse.toybox.rows.making import announce, draw_wish, subject
 from modaverse.toybox.wordings.wishes import wish_for
 from modaverse.toybox.world import THINGS
 
-SOCIAL = ("greeting", "greeting", "greeting", "thanks", "thanks", "ack", "bye", "never", "lonely", "lonely")
+SOCIAL = (
+    "greeting",
+    "greeting",
+    "greeting",
+    "thanks",
+    "thanks",
+    "ack",
+    "insult",
+    "bye",
+    "never",
+    "lonely",
+    "lonely",
+)
 MINI = {
     "who": 4, "can": 6, "things": 4, "colours": 2, "places": 2, "know": 5, "example": 2, "length": 1,
     "pixels": 1, "languages": 1, "directions": 1, "sizes": 1, "two": 1, "all": 1,
 }  # fmt: skip
 OUTSIDE = {
     "thing": 30, "colour": 10, "backdrop": 8, "doing": 8, "many": 8, "real": 3, "style": 4, "sound": 12,
-    "clip": 7, "task": 16, "form": 6, "nonsense": 6, "partly": 4,
+    "clip": 7, "task": 16, "form": 6, "nonsense": 6, "partly": 4, "foreign": 4,
 }  # fmt: skip
 """Weights of the kinds of requests that mini cannot fulfil."""
 
@@ -45,10 +57,17 @@ def about_mini(chat: Chat) -> None:
         answer.say(chat.tell("mini.know_yes", x=plural))
     else:
         animal = chat.bit(chat.rng.choice(("outside.animal.one", "outside.thing.one")))
-        plural = animal if animal.startswith("the ") else f"{animal}{'es' if animal[-1] in 'sxh' else 's'}"
-        chat.user(chat.ask("mini.know", x=plural))
+        chat.user(chat.ask("mini.know", x=_plural(animal)))
         answer.refuse("mini.know_no")
     answer.done()
+
+
+def _plural(noun: str) -> str:
+    if noun.startswith("the "):
+        return noun
+    if noun[-1] == "y" and noun[-2] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}{'es' if noun[-1] in 'sxh' else 's'}"
 
 
 def outside(chat: Chat) -> None:
@@ -57,7 +76,9 @@ def outside(chat: Chat) -> None:
     if topic == "partly":
         _partly(chat)
         return
-    if topic in ("task", "form", "nonsense"):
+    if topic == "foreign":
+        text = chat.ask("foreign.any")
+    elif topic in ("task", "form", "nonsense"):
         attributes = {"thing": chat.rng.choice(THINGS)}
         names = (
             attributes

@@ -39,7 +39,7 @@ from modaverse.errors import GrammarError
 Split = Literal["train", "held_out", "any"]
 
 ATTRIBUTES = frozenset(
-    ("thing", "colour", "size", "backdrop", "direction", "speed", "pitch", "pace", "other", "change")
+    ("thing", "colour", "size", "backdrop", "direction", "speed", "pitch", "pace")
 )  # fmt: skip
 
 _TOKEN = re.compile(r"\{([a-z_0-9.]+)(?::([a-z_]+))?\}|([\[\]|<>])|([^\[\]{}|<>]+)")
