@@ -74,7 +74,8 @@ class Call:
         self._room -= pos - first
         if state is not None:
             self._state = state
-            self._pieces.append(text[begin:pos])
+            if begin < pos:
+                self._pieces.append(text[begin:pos])
             if pos < len(text):
                 self.broken = self.overlong = True
         return pos

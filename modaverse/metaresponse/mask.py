@@ -128,8 +128,9 @@ class TokenMask:
         banned = np.unpackbits(
             (~words).view(np.uint8), axis=1, count=len(self._vocabulary), bitorder="little"
         )
-        if logits.shape[1] > banned.shape[1]:  # a model's table may be wider than its vocabulary
-            banned = np.pad(banned, ((0, 0), (0, logits.shape[1] - banned.shape[1])), constant_values=1)
+        wider = logits.shape[1] - banned.shape[1]  # a model's table may be padded beyond its vocabulary
+        if wider > 0:
+            banned = np.pad(banned, ((0, 0), (0, wider)), constant_values=1)
         banned[sorted(set(range(len(matchers))) - {row for row, _ in active})] = 0
         return logits.masked_fill(torch.from_numpy(banned).view(torch.bool).to(logits.device), -torch.inf)
 
@@ -306,6 +307,11 @@ def _tokenizer(vocabulary: Vocabulary, markers: frozenset[int], first: str) -> L
     A slice is a set of tokens that a lexeme can take as a whole, without a walk over its trie: here text
     without what can begin a marker, quotes and escapes, as it stands in answers and in strings.
     """
+    if not vocabulary.ends:
+        raise ModelError(
+            "the vocabulary has no token that ends an answer",
+            hint="Give the tokenizer an eos_token, or Vocabulary.from_tokenizer the ids in `ends`.",
+        )
     missing = [chr(byte) for byte in range(0x20, 0x7F) if vocabulary.single(byte) < 0]
     if missing:
         raise ModelError(

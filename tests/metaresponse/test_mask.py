@@ -348,5 +348,8 @@ def test_what_cannot_be_masked_says_so(vocabulary: Vocabulary, catalogue: Catalo
         frozenset({1, 2, 3}),
         (1,),
     )
+    endless = Vocabulary(vocabulary.tokens, vocabulary.added, vocabulary.special, ())
+    with pytest.raises(ModelError, match="no token that ends an answer"):
+        TokenMask.compile(endless, catalogue)
     with pytest.raises(ModelError, match="no tokens for"):
         TokenMask.compile(small, catalogue)

@@ -91,6 +91,7 @@ def test_half_a_surrogate_pair_becomes_a_replacement_character() -> None:
         ('<meta>{"a": trux', '<meta>{"a": tru', "x", ("true",)),
         ('<meta>{"a": {"b": 1}</meta>', '<meta>{"a": {"b": 1}', "</meta>", (",", "}")),
         ('<meta>{"a": [1}', '<meta>{"a": [1', "}", (",", "]")),
+        ('<meta>{"a": "b"x', '<meta>{"a": "b"', "x", (",", "}")),
         ('<meta>{"a": 1}x', '<meta>{"a": 1}', "x", ("</meta>",)),
         ('<meta>{"a": 1}</mex', '<meta>{"a": 1}</me', "x", ("</meta>",)),
     ],
@@ -103,6 +104,8 @@ def test_a_syntactic_fault_ends_before_the_character_that_offends(
     assert (malformed.raw, malformed.expected) == (raw, expected)
     assert (malformed.line, malformed.column) == (1, len(raw) + 1)
     assert after == TextDelta(rest)
+    parser = StreamParser()
+    assert [event for char in text for event in parser.feed(char)][0] == malformed
 
 
 def test_what_offends_can_open_the_next_call() -> None:
