@@ -105,7 +105,7 @@ def test_a_syntactic_fault_ends_before_the_character_that_offends(
     assert (malformed.line, malformed.column) == (1, len(raw) + 1)
     assert after == TextDelta(rest)
     parser = StreamParser()
-    assert [event for char in text for event in parser.feed(char)][0] == malformed
+    assert next(event for char in text for event in parser.feed(char)) == malformed
 
 
 def test_what_offends_can_open_the_next_call() -> None:
