@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -212,19 +213,22 @@ def test_anything_that_stands_for_a_medium(tmp_path: Path, make) -> None:
 # ------------------------------------------------------------------------------------- storage
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """No file may grow beyond 1,000 bytes, as on a disk that is full."""
+    """No file may grow beyond 1,000 bytes, as on a disk that is full. The test's own log is one of them."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, small_files) -> None:
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     old = tmp_path / "report.html"
     write_bytes(b"old", old)
-    with pytest.raises(StorageError, match=r"cannot be written \(File too large\)") as caught:
+    message = r"cannot be written \(File too large\)"
+    with pytest.raises(StorageError, match=message) as caught, small_files():
         write_bytes(bytes(100_000), old)
     assert caught.value.retryable
     assert "space" in caught.value.hint
