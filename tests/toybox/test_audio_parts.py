@@ -96,9 +96,9 @@ def relative_error(autoencoder: AutoencoderSAME, sounds: Tensor) -> float:
 
 
 def test_it_starts_as_a_linear_code_of_sounds(started: AutoencoderSAME, sounds: Tensor) -> None:
-    """No transform code of that size does much better: 32 principal components of 250 samples leave 0.56."""
+    """No transform code of that size does much better: 64 principal components of 250 samples leave 0.25."""
     some = sounds[::2]
-    assert relative_error(started, some) < 0.68
+    assert relative_error(started, some) < 0.5
     torch.manual_seed(0)
     assert relative_error(build_audio_autoencoder(), some[:4]) > 0.95
     with torch.no_grad():
@@ -132,7 +132,7 @@ def test_fast_attention_changes_no_number(sounds: Tensor) -> None:
     autoencoder = shaken(build_audio_autoencoder())
     transformer, duration = shaken(build_audio_transformer()), build_audio_duration_embedder()
     mask = torch.arange(32).expand(2, 32) < torch.tensor([[9], [32]])
-    inputs = torch.randn(2, 32, 128), torch.tensor([0.2, 0.9]), torch.randn(2, 32, 96), mask
+    inputs = torch.randn(2, 64, 128), torch.tensor([0.2, 0.9]), torch.randn(2, 32, 96), mask
 
     def answers() -> tuple[Tensor, Tensor]:
         with torch.no_grad():
@@ -198,7 +198,7 @@ class Oracle(torch.nn.Module):
 def test_the_loss_and_the_pipeline_mean_the_same_flow(
     pipeline: StableAudio3Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    latent = torch.randn(1, 32, 128)
+    latent = torch.randn(1, 64, 128)
     oracle = Oracle(latent)
     prompts = torch.zeros(4, 32, 96), torch.ones(4, 32, dtype=torch.bool)
     loss = flow_matching_loss(

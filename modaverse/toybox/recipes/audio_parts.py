@@ -2,7 +2,7 @@
 
     text ─► tokenizer ─► T5Gemma ─► captions ┐
     seconds ─► duration embedder ────────────┤
-    noise (32, 128) ──► diffusion transformer ─► latents ─► SAME autoencoder ─► (1, 32000) at 16 kHz
+    noise (64, 128) ──► diffusion transformer ─► latents ─► SAME autoencoder ─► (1, 32000) at 16 kHz
 
 The classes are diffusers' and transformers' own, at sizes for two CPU cores; what is assembled here is an
 ordinary `StableAudio3Pipeline`. Conventions (rectified flow, arXiv 2209.03003, as that pipeline does it):
@@ -39,7 +39,7 @@ from transformers.models.t5gemma.configuration_t5gemma import T5GemmaModuleConfi
 SAMPLE_RATE = 16_000
 SECONDS = 2.0
 SAMPLES = 32_000
-LATENT_CHANNELS = 32
+LATENT_CHANNELS = 64
 LATENT_LENGTH = 128  # 250 samples each, 15.6 ms
 CAPTION_TOKENS = 32
 TEXT_WIDTH = 96
@@ -53,7 +53,7 @@ _WINDOWS = (128, 512, 2048)
 
 
 def build_audio_autoencoder() -> AutoencoderSAME:
-    """(1, 32000) in [-1, 1] ↔ (32, 128): patches of 125 samples, two to a latent; 1.6M parameters.
+    """(1, 32000) in [-1, 1] ↔ (64, 128): patches of 125 samples, two to a latent; 1.6M parameters.
 
     It should begin with `audio_start.start_as_transform_code`, and train with `audio_attention`.
     """
@@ -179,14 +179,14 @@ def encode_captions(
 
 
 def encode_sounds(autoencoder: AutoencoderSAME, sounds: Tensor) -> Tensor:
-    """Latents (b, 32, 128) as the transformer sees them, of sounds (b, 32000) in [-1, 1]."""
+    """Latents (b, 64, 128) as the transformer sees them, of sounds (b, 32000) in [-1, 1]."""
     latents: Tensor = autoencoder.encode(sounds[:, None]).latents
     return latents
 
 
 @torch.no_grad()
 def set_latent_scale(autoencoder: AutoencoderSAME, latents: Tensor) -> None:
-    """Give latents like `latents` ((b, 32, 128), as encoded now) channel means 0 and deviation 1 over all.
+    """Give latents like `latents` ((b, 64, 128), as encoded now) channel means 0 and deviation 1 over all.
 
     The bottleneck subtracts and divides; decoding multiplies again, and what was subtracted goes into the
     bias of the decoder's first layer. Reconstructions stay the same. Channels keep their differences in
@@ -234,7 +234,7 @@ def flow_matching_loss(
 ) -> Tensor:
     """Mean squared error of the velocity at one noise level an item (arXiv 2403.03206, section 3.1).
 
-    `latents` are (b, 32, 128) from `encode_sounds`, `prompt_embeds` from `encode_captions`. Levels are
+    `latents` are (b, 64, 128) from `encode_sounds`, `prompt_embeds` from `encode_captions`. Levels are
     logit-normal, wider than usual: the pipeline's own schedule spends steps from σ = 0.998 down to 0.12.
     """
     noise = torch.randn(latents.shape, generator=rng).to(latents.device)
