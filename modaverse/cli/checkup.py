@@ -27,7 +27,7 @@ class Finding:
     hint: str = ""
 
 
-def findings() -> Iterator[Finding]:
+def findings(profile: str) -> Iterator[Finding]:
     """All checks, one after the other; a few of them take a second."""
     checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
         ("python", python),
@@ -35,6 +35,7 @@ def findings() -> Iterator[Finding]:
         ("torch", torch_devices),
         ("media", media),
         ("generators", generator_cards),
+        ("profile", lambda: profile_parts(profile)),
         ("memory", memory),
         ("disk", disk),
     )
@@ -112,6 +113,30 @@ def generator_cards() -> Finding:
     cards = [load_card(name) for name in card_names()]
     calls = sum(len(card.calls) for card in cards)
     return Finding("generators", bool(cards), f"{len(cards)} cards with {calls} calls")
+
+
+def profile_parts(name: str) -> Finding:
+    """Whether the files of every part of a profile are on this machine; they are not loaded."""
+    from modaverse.cli.card_check import check_card
+    from modaverse.settings import load_profile
+
+    profile = load_profile(name)
+    folders = {"adapter": profile.llm.adapter, "encoder": profile.encoder.path}
+    if profile.llm.path is not None:  # what lies in a hub's cache is found when it is loaded
+        folders["LLM"] = profile.llm.path
+    missing = [part for part, path in folders.items() if not path.is_file() and not _holds_weights(path)]
+    missing += [card for card in profile.generators.cards if check_card(card, profile.generators.root)]
+    if missing:
+        hint = (
+            "See modaverse generators check; other parts come with ModaVerse, or by training."
+        )
+        return Finding("profile", False, f"{profile.name} lacks {', '.join(missing)}", hint)
+    count = len(folders) + len(profile.generators.cards)
+    return Finding("profile", True, f"{profile.name} has its {count} parts")
+
+
+def _holds_weights(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors"))
 
 
 def memory() -> Finding:

@@ -3,18 +3,46 @@
 from __future__ import annotations
 
 from importlib import metadata
+from pathlib import Path
+
+import pytest
 
 from modaverse.cli import checkup
 
+CHECKS = ("python", "packages", "torch", "media", "generators", "profile", "memory", "disk")
 
-def test_a_sound_installation(modaverse) -> None:
-    result = modaverse("doctor")
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    """A profile whose parts all have files, if empty ones."""
+    for part in ("llm", "adapter", "encoder"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "model.safetensors").touch()
+    (tmp_path / "weights" / "image").mkdir(parents=True)
+    (tmp_path / "weights" / "image" / "model_index.json").write_text('{"_class_name": "ZImagePipeline"}')
+    path = tmp_path / "whole.toml"
+    path.write_text(
+        '[llm]\npath = "llm"\nadapter = "adapter"\n[encoder]\npath = "encoder"\n'
+        '[generators]\ncards = ["mini-image"]\nroot = "weights"\n'
+    )
+    return path
+
+
+def test_a_sound_installation(modaverse, profile: Path) -> None:
+    result = modaverse("doctor", "--profile", profile)
     assert result.returncode == 0, result.stdout
     lines = result.stdout.splitlines()
-    assert [line.split()[:2] for line in lines] == [
-        ["ok", what] for what in ("python", "packages", "torch", "media", "generators", "memory", "disk")
-    ]
+    assert [line.split()[:2] for line in lines] == [["ok", what] for what in CHECKS]
+    assert "whole has its 4 parts" in result.stdout
     assert "PNG, WAV, MP4 are written and read" in result.stdout
+
+
+def test_parts_that_are_missing_are_named(modaverse, profile: Path) -> None:
+    (profile.parent / "adapter" / "model.safetensors").unlink()
+    (profile.parent / "weights" / "image" / "model_index.json").unlink()
+    result = modaverse("doctor", "--profile", profile)
+    assert result.returncode == 1
+    assert "BAD profile     whole lacks adapter, mini-image\n" in result.stdout
 
 
 def test_what_is_missing_or_too_old_is_named(modaverse, monkeypatch) -> None:
