@@ -11,6 +11,7 @@ import torch
 from diffusers import StableAudio3Pipeline
 
 from modaverse.toybox.recipes import audio, renders, text
+from modaverse.toybox.recipes.audio_parts import LATENT_CHANNELS, LATENT_LENGTH
 from modaverse.toybox.recipes.registry import recipes
 from modaverse.toybox.recipes.trainer import Recipe, train
 
@@ -35,7 +36,7 @@ def test_from_renders_to_a_pipeline(tmp_path: Path) -> None:
         assert recipe.name == part
         train(steps(recipe, 2), tmp_path / part)
     latents = np.load(tmp_path / "audio" / "latents.npy").astype(np.float32)
-    assert latents.shape == (60, 32, 128)
+    assert latents.shape == (60, LATENT_CHANNELS, LATENT_LENGTH)
     assert np.abs(latents.mean((0, 2))).max() < 0.1
     assert latents.std() == pytest.approx(1, abs=0.1)
     pipeline = StableAudio3Pipeline.from_pretrained(tmp_path / "audio" / "export", dtype=torch.float32)
