@@ -19,11 +19,12 @@ def list_() -> None:
     """List the generators that come with ModaVerse."""
     from modaverse.generators.card import card_names, load_card
 
-    for name in card_names():
-        card = load_card(name)
+    cards = [load_card(name) for name in card_names()]
+    width = max(len(card.name) for card in cards)
+    for card in cards:
         calls = ", ".join(call.model for call in card.calls)
-        print(f"{name:<24} {calls:<24} {card.weights.size_gb:>8.3g} GB  {card.licence.name}")
-        print(f"{'':<24} {card.summary}")
+        print(f"{card.name:<{width}}  {calls:<24} {card.weights.size_gb:>6.3g} GB  {card.licence.name}")
+        print(f"{'':<{width}}  {card.summary}")
 
 
 @generators.command()
@@ -70,8 +71,8 @@ def check(
     for name in names or settings.cards:
         fault = check_card(name, settings.root)
         failed = failed or fault is not None
-        print(f"{name:<24} {'ok' if fault is None else fault.message}")
+        print(f"{name}: {'ok' if fault is None else fault.message}")
         if fault is not None and fault.hint:
-            print(f"{'':<24} {fault.hint}")
+            print(f"    {fault.hint}")
     if failed:
         raise typer.Exit(1)
