@@ -36,7 +36,7 @@ def write(matcher: Matcher, ids: Iterable[int]) -> None:
 class Scribbler:
     """An LLM without sense: it opens calls often, closes strings early, and loves every kind of blank."""
 
-    def __init__(self, vocabulary: Vocabulary, opener: Sequence[int], seed: int, haste: float) -> None:
+    def __init__(self, vocabulary: Vocabulary, opener: Sequence[int], seed: int) -> None:
         self._chance, self._opener = random.Random(seed), opener
         self._noise = torch.Generator().manual_seed(seed)
         self._plans: dict[int, list[int]] = {}
@@ -44,7 +44,7 @@ class Scribbler:
         self._lean[vocabulary.single(ord('"'))] = 3.0
         for byte in b" \\\xe3\x80\xc2\xa0":  # the bytes of white space, and of escapes
             self._lean[vocabulary.single(byte)] = 2.0
-        self._lean[vocabulary.ends[0]] = haste
+        self._lean[vocabulary.ends[0]] = 3.0
 
     def logits(self, rows: int) -> torch.Tensor:
         noise = torch.rand(rows, len(self._lean), generator=self._noise)
@@ -97,12 +97,8 @@ def differ(
     opener: Sequence[int],
     answers: int,
     seed: int,
-    haste: float = 3.0,
 ) -> Counter[str]:
-    """Sample `answers` answers under the mask and parse them; the calls that there were, by model.
-
-    With more `haste` answers end sooner.
-    """
+    """Sample `answers` answers under the mask and parse them; the calls that there were, by model."""
     mask = TokenMask.compile(vocabulary, catalogue, grammar=grammar)
     needed = mask.needed(SOURCES)
     chance = random.Random(seed)
@@ -111,7 +107,7 @@ def differ(
         budgets = [
             chance.choice((20, needed, needed + 1, needed + 40)) for _ in range(min(100, answers - batch))
         ]
-        scribbler = Scribbler(vocabulary, opener, seed + batch, haste)
+        scribbler = Scribbler(vocabulary, opener, seed + batch)
         found += count_events(scribble(mask, scribbler, budgets, SOURCES), vocabulary, catalogue, grammar)
     return found
 
