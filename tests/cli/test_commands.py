@@ -101,17 +101,21 @@ def test_errors_end_with_their_exit_code(python, kind: type[ModaVerseError]) -> 
 
 
 def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
-    body = "import time; print('ready', flush=True); time.sleep(30)"
-    process = subprocess.Popen(
+    # A shell starts what it puts into the background deaf to Ctrl-C, and perhaps the tests are there.
+    body = (
+        "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "print('ready', flush=True); time.sleep(30)"
+    )
+    with subprocess.Popen(
         [sys.executable, "-c", GUARDED.format(body=body)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert errors == "interrupted\n"
 
