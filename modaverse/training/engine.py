@@ -70,6 +70,7 @@ class Engine(CheckpointingTrainer):
 
     optimizer: Any
     lr_scheduler: Any
+    control: Any
 
     def __init__(
         self,
@@ -230,12 +231,11 @@ class Engine(CheckpointingTrainer):
     def _tell(self, *, gradient: float | None = None, evaluation: Mapping[str, float] | None = None) -> float:
         """Report and log what the window holds (or an evaluation), and begin a new window; its mean loss."""
         step = self.state.global_step
+        seconds = self.window.seconds()
         if evaluation is not None:
             row = LogRow(self.stage.name, step, self.stage.plan.epochs_at(step), evaluation=evaluation)
-            loss = seen = None
         else:
-            loss, seen = self._mean_loss(), self.window.seconds()
-            rows, positions = self.window.rows, self.window.positions
+            loss, rows, positions = self._seen()
             row = LogRow(
                 stage=self.stage.name,
                 step=step,
@@ -243,22 +243,23 @@ class Engine(CheckpointingTrainer):
                 loss=loss,
                 gradient=gradient,
                 rates=self._rates(),
-                rows=rows * self.args.world_size,
-                positions=positions * self.args.world_size,
-                seconds=round(seen, 4),
+                rows=rows,
+                positions=positions,
+                seconds=round(seconds, 4),
             )
             self.window.clear()
         if self.is_main:
             self._log.add(row)
-            pace = row.rows / seen if row.rows and seen else None
-            self._report(
-                Progress(self.stage.name, step, self.state.max_steps, loss, evaluation, rows_per_second=pace)
-            )
-        return loss or 0.0
+            pace = row.rows / seconds if row.rows and seconds else None
+            self._report(Progress(self.stage.name, step, self.state.max_steps, row.loss, evaluation, pace))
+        return row.loss or 0.0
 
-    def _mean_loss(self) -> float:
-        mean = self.accelerator.reduce(self.window.mean(self.args.device), "mean")
-        return float(mean)
+    def _seen(self) -> tuple[float, int, int]:
+        """Mean loss, rows and positions of the window, over all processes."""
+        window, size = self.window, self.args.world_size
+        seen = torch.tensor([window.mean() / size, window.rows, window.positions], dtype=torch.float32)
+        loss, rows, positions = self.accelerator.reduce(seen.to(self.args.device), "sum").tolist()
+        return loss, round(rows), round(positions)
 
     def _rates(self) -> dict[str, float]:
         """Learning rates of the step that was done last."""
@@ -356,7 +357,6 @@ def _arguments(settings: TrainSettings, folder: Path) -> TrainingArguments:
         label_names=["labels"],
         average_tokens_across_devices=True,
         ddp_find_unused_parameters=False,
-        ddp_broadcast_buffers=False,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         logging_strategy="no",

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from modaverse.errors import StorageError
 
-StageName = Literal["features", "projectors", "all"]
+StageName = Literal["rows", "features", "projectors", "all"]
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run is: `done` of `total` media (stage `features`) or optimiser steps (the other stages).
+    """Where a run is: `done` of `total` rows, media (of stage `features`) or steps of the optimiser.
 
     `loss` is the mean over the steps since the last report, a sampled token's cross-entropy in nats.
     `evaluation` is None between evaluations. `rows_per_second` is that of all processes together.

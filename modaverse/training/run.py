@@ -183,10 +183,14 @@ def _features(
     """Compute what is missing, each process a share; returns how many media this process encoded."""
     features = Features(encoder, settings.feature_cache or default_folder())
     sources = {key: source for part in parts if part is not None for key, source in part.sources.items()}
-    share = list(features.missing(sources).items())[world.rank :: world.size]
-    encoded = features.compute(
-        dict(share), report=lambda done, count: report(Progress("features", done, count))
-    )
+    # A share of all, not of what is missing: that changes while the others are at work.
+    share = list(sources.items())[world.rank :: world.size]
+
+    def tell(done: int, count: int) -> None:
+        if world.rank == 0:
+            report(Progress("features", done, count))
+
+    encoded = features.compute(dict(share), report=tell)
     world.wait()
     features.refresh()
     for part in parts:

@@ -47,9 +47,9 @@ class Window:
     def losses(self) -> list[float]:
         return [*self.earlier, *(float(loss) for loss in self._losses)]
 
-    def mean(self, device: torch.device) -> torch.Tensor:
+    def mean(self) -> float:
         losses = self.losses()
-        return torch.tensor(sum(losses) / max(1, len(losses)), dtype=torch.float64).to(device, torch.float32)
+        return sum(losses) / max(1, len(losses))
 
     def seconds(self) -> float:
         return time.monotonic() - self._began

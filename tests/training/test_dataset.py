@@ -179,5 +179,5 @@ def test_files_and_folders_of_rows(tmp_path: Path, rows_file: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         list(read_rows([tmp_path / "no.jsonl"]))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no .jsonl file"):
+    with pytest.raises(DataError, match=r"holds no \.jsonl file"):
         list(read_rows([tmp_path / "empty"]))

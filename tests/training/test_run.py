@@ -215,7 +215,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     whole = train(settings(), tmp_path / "whole", encoder=encoder)
     monkeypatch.setattr(checkpoint_module, "save_file", full)
     out = tmp_path / "out"
-    with pytest.raises(StorageError, match="step 4 .*No space left on device") as caught:
+    with pytest.raises(StorageError, match=r"step 4 .*No space left on device") as caught:
         train(settings(save_every=2), out, encoder=encoder)
     assert "step 2 is kept" in caught.value.hint
     assert [path.name for path in (out / CHECKPOINTS / "all").iterdir()] == ["checkpoint-2"]
