@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from modaverse.cli.guard import guarded
+from modaverse.errors import SettingsError
 
 toybox = typer.Typer(
     name="toybox", help="The made-up world that mini knows: samples and training.", no_args_is_help=True
@@ -66,9 +67,24 @@ def train(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many steps, to go on later.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of a process; all, or its share, by default.")
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes that train together (the adapter alone can be).")
+    ] = 1,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Rows that the adapter learns from; a fixed number by default.")
+    ] = None,
 ) -> None:
     """Train a part of mini from nothing. Ctrl-C saves a checkpoint; the same command goes on from there."""
-    from modaverse.cli.training import train_part
+    from modaverse.cli.training import ADAPTER, train_mini_adapter, train_part
 
-    train_part(part, runs, resume=resume, threads=threads, steps=steps)
+    if part == ADAPTER:
+        train_mini_adapter(runs, resume=resume, threads=threads, steps=steps, processes=processes, rows=rows)
+    elif processes > 1 or rows is not None:
+        raise SettingsError(
+            f"{part} has no rows and is trained by one process", hint=f"These options are for {ADAPTER}."
+        )
+    else:
+        train_part(part, runs, resume=resume, threads=threads, steps=steps)

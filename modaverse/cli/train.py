@@ -38,15 +38,22 @@ def train(
     profile: Annotated[str, typer.Option(help="Profile whose LLM and encoder are used.")] = "mini",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that lies in --out.")] = False,
     settings: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of a process; all, or its share, by default.")
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes that train together: one for each GPU or two CPU cores.")
+    ] = 1,
 ) -> None:
     """Train projectors, LoRA adapter and new tokens on conversations with media and calls.
 
     Ctrl-C or SIGTERM saves where the run is; the same command with --resume goes on from there.
     """
+    from modaverse.cli.processes import spread
     from modaverse.cli.train_settings import settings_for, train_profile
 
     chosen = settings_for(profile, data or (), settings, context.args)
+    spread(processes, threads)
     result = train_profile(profile, chosen, out, resume=resume, threads=threads)
     if not result.finished:
         print(f"stopped at step {result.step:,} of {result.steps:,}; --resume goes on from there")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from modaverse.cli.processes import is_first
 from modaverse.cli.progress import Bars, asked_to_stop, numbers
 from modaverse.errors import SettingsError
 from modaverse.settings import load_profile, profile_names
@@ -134,7 +135,7 @@ def train_profile(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    first = os.environ.get("RANK", "0") == "0"  # of several processes, one speaks
+    first = is_first()
     with asked_to_stop() as stop, Bars() if first else nullcontext() as bars:
         result = train(
             settings,

@@ -65,7 +65,14 @@ def test_a_part_is_trained_and_goes_on_where_it_was(modaverse, tmp_path) -> None
 def test_an_unknown_part_names_the_parts(modaverse) -> None:
     result = modaverse("toybox", "train", "cat")
     assert result.returncode == 2
-    assert result.stderr == "error: there is no part 'cat' to train  hint: the parts are tiny\n"
+    assert result.stderr == "error: there is no part 'cat' to train  hint: the parts are tiny, adapter\n"
+
+
+def test_options_of_the_adapter_are_for_no_other_part(modaverse) -> None:
+    for option in ("--processes", "--rows"):
+        result = modaverse("toybox", "train", "tiny", option, "2")
+        assert result.returncode == 2
+        assert "tiny has no rows and is trained by one process" in result.stderr
 
 
 def test_numbers_are_short() -> None:

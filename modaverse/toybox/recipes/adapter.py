@@ -42,6 +42,7 @@ def train_adapter(
     runs: Path,
     *,
     rows: int = ROWS,
+    checks: int = CHECKS,
     resume: bool = True,
     report: Report = lambda progress: None,
     stop: Stop = lambda: False,
@@ -49,8 +50,9 @@ def train_adapter(
 ) -> TrainingResult:
     """Train mini's adapter in `runs/adapter`; the result lies in `runs/adapter/export`.
 
-    The LLM and the encoder are those that were trained in `runs`, or else those that ship. `changes` are
-    training settings that differ from `mini_settings`. Without `resume` an earlier run is thrown away.
+    It learns from `rows` rows and is evaluated on `checks` rows of wordings and scenes that it never saw. The
+    LLM and the encoder are those that were trained in `runs`, or else those that ship. `changes` are training
+    settings that differ from `mini_settings`. Without `resume` an earlier run is thrown away.
 
     Raises:
         ModelNotFound: there is no LLM or no encoder yet.
@@ -63,7 +65,7 @@ def train_adapter(
         llm=part_folder(runs, "llm"),
         encoder=part_folder(runs, "encoder"),
         data=folder / f"rows-{rows}-{SEED}.jsonl",
-        held_out=folder / f"held-out-{CHECKS}-{SEED}.jsonl",
+        held_out=folder / f"held-out-{checks}-{SEED}.jsonl",
         feature_cache=runs / "features",
         **changes,
     )
@@ -72,7 +74,7 @@ def train_adapter(
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)
         _write(settings.data[0], rows, "train", report)
-        _write(settings.eval_data[0], CHECKS, "held_out", report)
+        _write(settings.eval_data[0], checks, "held_out", report)
     world.wait()
     return train(settings, out, resume=(out / RECORD).exists(), report=report, stop=stop)
 

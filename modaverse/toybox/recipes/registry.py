@@ -37,7 +37,8 @@ def recipes(part: str, runs: Path, report: PoolReport = lambda done, count: None
         SettingsError: there is no such part.
     """
     if part not in PARTS:
-        raise SettingsError(f"there is no part {part!r} to train", hint=f"the parts are {', '.join(PARTS)}")
+        known = ", ".join((*PARTS, "adapter"))  # which `modaverse.toybox.recipes.adapter` trains
+        raise SettingsError(f"there is no part {part!r} to train", hint=f"the parts are {known}")
     module, _, function = PARTS[part].partition(":")
     made: Sequence[Recipe] = getattr(import_module(module), function)(runs, report)
     return made
