@@ -127,9 +127,7 @@ def profile_parts(name: str) -> Finding:
     missing = [part for part, path in folders.items() if not path.is_file() and not _holds_weights(path)]
     missing += [card for card in profile.generators.cards if check_card(card, profile.generators.root)]
     if missing:
-        hint = (
-            "See modaverse generators check; other parts come with ModaVerse, or by training."
-        )
+        hint = "See modaverse generators check; other parts come with ModaVerse, or by training."
         return Finding("profile", False, f"{profile.name} lacks {', '.join(missing)}", hint)
     count = len(folders) + len(profile.generators.cards)
     return Finding("profile", True, f"{profile.name} has its {count} parts")
