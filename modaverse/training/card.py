@@ -59,7 +59,7 @@ read by the LLM and never part of the loss.
 | | |
 |---|---|
 {results}
-
+{picture}
 `log.jsonl` holds the losses of the whole run, `training.json` these tables in full.
 """
 
@@ -79,12 +79,19 @@ _SHOWN = (
 )
 
 
-def model_card(settings: Mapping[str, Any], result: Mapping[str, Any], config: LanguageConfig) -> str:
+def model_card(
+    settings: Mapping[str, Any],
+    result: Mapping[str, Any],
+    config: LanguageConfig,
+    *,
+    picture: str | None = None,
+) -> str:
     """README.md of a result: data, settings and results as they were.
 
     Args:
         settings: plain values of `TrainSettings`.
         result: plain values of a `TrainingResult`.
+        picture: file of the loss curves, beside the card.
     """
     data, lora, rates = result["data"], settings["lora"], settings["learning_rates"]
     projector = config.projector
@@ -117,6 +124,7 @@ def model_card(settings: Mapping[str, Any], result: Mapping[str, Any], config: L
             f"| {part['part']} | {part['parameters']:,} | {part['trainable']:,} |" for part in result["parts"]
         ),
         results=_table(results),
+        picture=f"\n![Losses over the steps]({picture})\n" if picture else "",
     )
 
 

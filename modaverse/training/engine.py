@@ -11,7 +11,7 @@ What `Trainer` alone would not do:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -344,7 +344,6 @@ def _on_cpu() -> bool:
 
 def _arguments(settings: TrainSettings, folder: Path) -> TrainingArguments:
     """Settings of `Trainer`. Logging, saving and evaluation are `_Cadence`'s."""
-    reports: Sequence[str] = ["tensorboard"] if settings.tensorboard else []
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,
@@ -364,5 +363,5 @@ def _arguments(settings: TrainSettings, folder: Path) -> TrainingArguments:
         save_strategy="no",
         eval_strategy="no",
         disable_tqdm=True,
-        report_to=list(reports) or "none",
+        report_to="none",
     )

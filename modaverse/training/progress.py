@@ -7,9 +7,12 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from modaverse.errors import StorageError
+
+if TYPE_CHECKING:
+    from modaverse.training.curves import Board
 
 StageName = Literal["rows", "features", "projectors", "all"]
 
@@ -35,7 +38,7 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class LogRow:
-    """One line of the log. `rates` are the parts' learning rates; `padding` is a share of the positions."""
+    """One line of the log: means and sums since the line before, and the parts' learning rates."""
 
     stage: StageName
     step: int
@@ -56,8 +59,9 @@ class LossLog:
         StorageError: the file cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, board: Board | None = None) -> None:
         self.path = path
+        self._board = board
 
     def begin(self, stage: StageName, step: int) -> None:
         """Forget what a run that was killed did after the checkpoint from which this one goes on."""
@@ -74,14 +78,22 @@ class LossLog:
             os.replace(scratch, self.path)
         except OSError as error:
             raise self._unwritable(error) from error
+        if self._board is not None:
+            self._board.begin(stage, step)
 
     def add(self, row: LogRow) -> None:
         values = {name: value for name, value in asdict(row).items() if value not in (None, {})}
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(values) + "\n")
+            if self._board is not None:
+                self._board.add(row)
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
 
     def _unwritable(self, error: OSError) -> StorageError:
         return StorageError(

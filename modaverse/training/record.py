@@ -14,9 +14,12 @@ from typing import Any
 from modaverse.errors import SettingsError, StorageError
 from modaverse.language.model import MultimodalLM, PartSize
 from modaverse.training.card import model_card
+from modaverse.training.curves import plot_losses
+from modaverse.training.progress import read_log
 from modaverse.training.settings import RUN_ON, TrainSettings
 
-RECORD, LOG, CHECKPOINTS = "training.json", "log.jsonl", "checkpoints"
+RECORD, LOG, CURVES = "training.json", "log.jsonl", "loss.png"
+CHECKPOINTS, BOARD = "checkpoints", "tensorboard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,9 @@ class Record:
         for name in ("folder", "finished"):
             del values[name]
         try:
-            (self._out / "README.md").write_text(model_card(settings, values, lm.config), encoding="utf-8")
+            picture = CURVES if plot_losses(read_log(self._out / LOG), self._out / CURVES) else None
+            card = model_card(settings, values, lm.config, picture=picture)
+            (self._out / "README.md").write_text(card, encoding="utf-8")
         except OSError as error:
             raise _unwritable(self._out, error) from error
         self._write({"format": 1, "settings": settings, "result": values})

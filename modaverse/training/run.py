@@ -24,11 +24,12 @@ from modaverse.imagebind.version import encoder_version
 from modaverse.language.model import MultimodalLM
 from modaverse.training.batches import BatchPlan
 from modaverse.training.checkpoints import checkpoints, load_trained
+from modaverse.training.curves import Board
 from modaverse.training.dataset import Conversation, Transcripts, conversation, read_rows
 from modaverse.training.engine import Engine, Stage, Stop, World
 from modaverse.training.features import Features, default_folder
 from modaverse.training.progress import LossLog, Progress, Report, read_log
-from modaverse.training.record import CHECKPOINTS, LOG, DataSummary, Record, TrainingResult
+from modaverse.training.record import BOARD, CHECKPOINTS, LOG, DataSummary, Record, TrainingResult
 from modaverse.training.settings import PARTS, TrainSettings
 from modaverse.training.sources import SourceReader
 
@@ -69,7 +70,8 @@ def train(
     record.check(data.fingerprint, version, world.size, write=world.rank == 0)
     del encoder
 
-    log = LossLog(out / LOG)
+    board = Board(out / BOARD) if settings.tensorboard and world.rank == 0 else None
+    log = LossLog(out / LOG, board)
     stages = _stages(settings, rows, out / CHECKPOINTS)
     previous: Stage | None = None
     engine: Engine | None = None
@@ -89,6 +91,7 @@ def train(
         previous = stage
     if engine is None:
         raise ModaVerseError("There is nothing to train", hint="This is a fault of ModaVerse: report it.")
+    log.close()
     result = _result(engine, data, out)
     if result.finished and world.rank == 0:
         if engine.is_fsdp_enabled:  # its parameters are shards; the checkpoint has them whole

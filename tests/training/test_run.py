@@ -178,6 +178,26 @@ def test_progress_is_told(settings: Any, encoder: Any, tmp_path: Path) -> None:
     assert all(p.rows_per_second and p.rows_per_second > 0 for p in seen if p.loss is not None)
 
 
+def test_losses_are_drawn_and_written_for_tensorboard(settings: Any, encoder: Any, tmp_path: Path) -> None:
+    """Also of a run that stopped: what TensorBoard shows is the log, without a step twice."""
+    pytest.importorskip("matplotlib")
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    chosen = settings(tensorboard=True, hold_out=3, eval_every=3, projectors_first=0.5)
+    train(chosen, tmp_path, encoder=encoder, stop=stop_after(4))
+    train(chosen, tmp_path, encoder=encoder, resume=True)
+    for stage in ("projectors", "all"):
+        events = loader.EventAccumulator(str(tmp_path / "tensorboard" / stage)).Reload()
+        shown = [event.value for event in events.Scalars("loss")]
+        assert shown == pytest.approx(losses(tmp_path, stage), rel=1e-6)
+    assert {"rate/lora", "held_out/loss", "gradient"} <= set(events.Tags()["scalars"])
+    from PIL import Image
+
+    with Image.open(tmp_path / "loss.png") as picture:
+        assert picture.size == (840, 480)
+        assert len(picture.convert("RGB").getcolors(1 << 16) or []) > 20
+    assert "![Losses over the steps](loss.png)" in (tmp_path / "README.md").read_text()
+
+
 def test_bfloat16_trains_too(settings: Any, encoder: Any, tmp_path: Path) -> None:
     chosen = settings(**EAGER, precision="bfloat16", llm_dtype="bfloat16", checkpointing=True, steps=40)
     train(chosen, tmp_path, encoder=encoder)
