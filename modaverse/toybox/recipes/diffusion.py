@@ -113,7 +113,13 @@ def transformer_recipe(
     return Recipe(
         name=name,
         schedule=Schedule(
-            steps=steps, learning_rate=1e-3, warmup=300, weight_decay=0.01, ema=0.999, final_rate=0.02
+            steps=steps,
+            learning_rate=4e-3,
+            warmup=300,
+            weight_decay=0.01,
+            ema=0.999,
+            final_rate=0.02,
+            muon=True,
         ),
         build=seeded,
         batch=batch,

@@ -162,7 +162,7 @@ def transformer_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
     return [
         transformer_recipe(
             TRANSFORMER,
-            steps=20_000,
+            steps=6_000,
             batch_size=64,
             build=build_image_transformer,
             loss=loss,

@@ -26,6 +26,7 @@ from modaverse.errors import CheckpointError, ModaVerseError, StorageError
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
+ADAMW_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 Batch = Any
 Measures = dict[str, float]
@@ -43,6 +44,7 @@ class Schedule:
     beta2: float = 0.99
     clip: float = 1.0
     ema: float = 0.0
+    muon: bool = False  # for the matrices of repeated blocks; AdamW has the rest
     bfloat16: bool = True
 
     def rate(self, step: int) -> float:
@@ -193,25 +195,15 @@ class _State:
         self.module = recipe.build()
         self.step = 0
         self._named = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
-        schedule = recipe.schedule
-        decayed = [p for p in self._named.values() if p.ndim >= 2]
-        plain = [p for p in self._named.values() if p.ndim < 2]
-        self._optimizer = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": schedule.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
-            ],
-            lr=schedule.learning_rate,
-            betas=(0.9, schedule.beta2),
-            fused=True,
-        )
-        self._ema = {n: p.detach().clone() for n, p in self._named.items()} if schedule.ema else {}
+        self._optimizers = _optimizers(self.module, self._named, recipe.schedule)
+        self._ema = {n: p.detach().clone() for n, p in self._named.items()} if recipe.schedule.ema else {}
 
     def advance(self) -> tuple[float, Measures]:
         """One optimiser step. Random numbers inside the loss depend on the step alone."""
         recipe, schedule = self.recipe, self.recipe.schedule
-        for group in self._optimizer.param_groups:
-            group["lr"] = schedule.rate(self.step)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.rate(self.step)
         batch = recipe.batch(self.step)
         torch.manual_seed(1_000_003 * self.step + 17)
         self.module.train()
@@ -220,10 +212,12 @@ class _State:
         value = loss.item()
         if not math.isfinite(value):
             return value, measures
-        self._optimizer.zero_grad(set_to_none=True)
+        for parameter in self._named.values():
+            parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._named.values(), schedule.clip)
-        self._optimizer.step()
+        for optimizer in self._optimizers:
+            optimizer.step()
         self.step += 1
         if self._ema:
             # A young average would remember the random start: it follows faster at first.
@@ -245,8 +239,9 @@ class _State:
         tensors = {f"module.{n}": t for n, t in self.module.state_dict().items()}
         tensors |= {f"ema.{n}": t for n, t in self._ema.items()}
         for name, parameter in self._named.items():
-            for key, value in self._optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = value
+            for optimizer in self._optimizers:
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    tensors[f"optimizer.{key}.{name}"] = value
         tensors = {n: t.detach().clone().contiguous() for n, t in tensors.items()}
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         try:
@@ -281,9 +276,51 @@ class _State:
         self.module.load_state_dict(part("module."))
         for name, average in part("ema.").items():
             self._ema[name].copy_(average)
-        for name, parameter in self._named.items():
-            moments = {
-                key: tensors.get(f"optimizer.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")
-            }
-            if moments["step"] is not None:
-                self._optimizer.state[parameter] = moments
+        for optimizer in self._optimizers:
+            keys = ("momentum_buffer",) if isinstance(optimizer, torch.optim.Muon) else ADAMW_STATE
+            for group in optimizer.param_groups:
+                for name, parameter in zip(group["names"], group["params"], strict=True):
+                    kept = {key: tensors.get(f"optimizer.{key}.{name}") for key in keys}
+                    if all(value is not None for value in kept.values()):
+                        optimizer.state[parameter] = kept
+
+
+def _optimizers(
+    module: nn.Module, named: Mapping[str, nn.Parameter], schedule: Schedule
+) -> list[torch.optim.Optimizer]:
+    """AdamW, and Muon where the schedule wants it.
+
+    Muon (Jordan et al. 2024) steps along the nearest orthogonal matrix; scaled to the size of AdamW's steps
+    (arXiv 2502.16982, section 2.2) it takes the same learning rate.
+    """
+    blocks = _block_matrices(module, named) if schedule.muon else set()
+
+    def group(names: list[str], weight_decay: float) -> dict[str, Any]:
+        return {"params": [named[n] for n in names], "names": names, "weight_decay": weight_decay}
+
+    rest = [n for n in named if n not in blocks]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(
+            [
+                group([n for n in rest if named[n].ndim >= 2], schedule.weight_decay),
+                group([n for n in rest if named[n].ndim < 2], 0.0),
+            ],
+            lr=schedule.learning_rate,
+            betas=(0.9, schedule.beta2),
+            fused=True,
+        )
+    ]
+    if blocks:
+        muon = group([n for n in named if n in blocks], schedule.weight_decay)
+        optimizers.append(torch.optim.Muon([muon], lr=schedule.learning_rate, adjust_lr_fn="match_rms_adamw"))
+    return optimizers
+
+
+def _block_matrices(module: nn.Module, named: Mapping[str, nn.Parameter]) -> set[str]:
+    """Names of the matrices inside numbered blocks: Muon is not for embeddings, inputs and outputs."""
+    tables = {f"{name}.weight" for name, part in module.named_modules() if isinstance(part, nn.Embedding)}
+    return {
+        name
+        for name, parameter in named.items()
+        if parameter.ndim == 2 and name not in tables and any(part.isdigit() for part in name.split("."))
+    }

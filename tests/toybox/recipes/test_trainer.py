@@ -58,16 +58,41 @@ def test_learns(tmp_path: Path) -> None:
     assert [row["step"] for row in rows] == [p.step for p in seen]
 
 
-def test_resumed_run_equals_uninterrupted_one(tmp_path: Path) -> None:
-    train(recipe(), tmp_path / "whole")
+@pytest.mark.parametrize("muon", [False, True])
+def test_resumed_run_equals_uninterrupted_one(tmp_path: Path, muon: bool) -> None:
+    made = recipe()
+    made = replace(made, schedule=replace(made.schedule, muon=muon))
+    train(made, tmp_path / "whole")
     for _ in range(3):
-        train(recipe(), tmp_path / "parts", stop_after=9)
+        train(made, tmp_path / "parts", stop_after=9)
     whole, parts = (load_file(tmp_path / name / CHECKPOINT) for name in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     for key in whole:
         assert torch.equal(whole[key], parts[key]), key
     exported = [load_file(tmp_path / name / "export" / "m.safetensors") for name in ("whole", "parts")]
     assert all(torch.equal(exported[0][key], exported[1][key]) for key in exported[0])
+
+
+def test_muon_moves_the_matrices_of_blocks_and_nothing_else(tmp_path: Path) -> None:
+    def build() -> nn.Module:
+        torch.manual_seed(3)
+        blocks = nn.ModuleList([nn.Linear(16, 16), nn.Embedding(4, 16)])
+        return nn.ModuleDict({"input": nn.Linear(4, 16), "blocks": blocks, "readout": nn.Linear(16, 1)})
+
+    def loss(module: nn.Module, data: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        assert isinstance(module, nn.ModuleDict)
+        assert isinstance(module["blocks"], nn.ModuleList)
+        table, x = module["blocks"][1], module["input"](data[0])
+        made = module["readout"](module["blocks"][0](x).relu() + table(torch.zeros(len(x), dtype=torch.long)))
+        return (made - data[1]).square().mean(), {}
+
+    made = recipe(build=build, loss=loss, evaluate=lambda module: {}, export=lambda module, folder: None)
+    train(replace(made, schedule=replace(made.schedule, muon=True)), tmp_path)
+    kept = load_file(tmp_path / CHECKPOINT)
+    by_muon = {key for key in kept if key.startswith("optimizer.momentum_buffer.")}
+    assert by_muon == {"optimizer.momentum_buffer.blocks.0.weight"}
+    assert "optimizer.exp_avg.blocks.1.weight" in kept
+    assert "optimizer.exp_avg.blocks.0.weight" not in kept
 
 
 def test_interrupt_saves(tmp_path: Path) -> None:
