@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 # From the bottom up. Parts of one layer may use each other. A new part must be given its place here.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "context", "grammars", "profiles"}),
-    frozenset({"interfaces", "media", "settings", "metaresponse", "page", "testing"}),
+    frozenset({"interfaces", "media", "settings", "metaresponse", "page", "jsonl", "testing"}),
     frozenset({"imagebind", "language", "generators", "generation", "resident", "result_cache"}),
     frozenset({"orchestrator"}),
     frozenset({"pipeline", "assembly", "chat_file", "reply"}),
@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}
 
 # These must be quick to import: what reads a call or shows help may not wait for torch.
-WITHOUT_TORCH = ("errors", "context", "interfaces", "metaresponse", "media", "settings", "page", "cli")
+WITHOUT_TORCH = ("errors", "context", "interfaces", "metaresponse", "media", "settings", "page", "jsonl", "cli")
 HEAVY = frozenset({"torch", "transformers", "diffusers", "peft", "accelerate"})
 
 
