@@ -93,7 +93,7 @@ class Reply:
         for parts in (self.request, self.record):
             described.append([])
             for part in parts:
-                described[-1].append(_describe(part, number, folder))
+                described[-1].append(describe_record(part, number, folder))
                 number += isinstance(part, Media)
         reply = {
             "request": described[0],
@@ -211,7 +211,8 @@ def describe_part(part: Part, folder: Path) -> dict[str, Any]:
             }
 
 
-def _describe(part: Part | Malformed | GenerationFailed, number: int, folder: Path) -> dict[str, Any]:
+def describe_record(part: Part | Malformed | GenerationFailed, number: int, folder: Path) -> dict[str, Any]:
+    """A part of a reply's request or record as reply.json holds it; `number` is that of a medium."""
     match part:
         case GenerationFailed(call=call, cause=cause, hint=hint):
             return {"type": "failed", "call": call, "cause": cause, "hint": hint}
