@@ -12,29 +12,34 @@ from modaverse.cli.guard import guarded
 data = typer.Typer(name="data", help="Rows of training data.", no_args_is_help=True)
 
 
-@data.callback()
-def _group() -> None:
-    """Keeps `validate` a command of its own while it is the only one."""
-
-
 @data.command()
 @guarded
 def validate(
     paths: Annotated[list[Path], typer.Argument(help="Files of rows (.jsonl), or folders with such files.")],
-    media: Annotated[bool, typer.Option(help="Open the media that the rows name.")] = True,
+    media: Annotated[bool, typer.Option(help="Decode the media that the rows name.")] = True,
+    profile: Annotated[
+        str | None, typer.Option(help="Check that this profile's generators take the calls.")
+    ] = None,
     faults: Annotated[int, typer.Option(min=1, help="How many faults to show in full.")] = 20,
+    json: Annotated[bool, typer.Option("--json", help="Print everything, all faults too, as JSON.")] = False,
 ) -> None:
-    """Check every row: its form, its calls, and that its media can be read."""
-    from modaverse.cli.validation import validated
+    """Check every row and every file: form, calls, and that the media can be decoded."""
+    from modaverse.cli.data_report import catalogue_of, show_json, show_tally
+    from modaverse.training.validation import validate
 
-    tally = validated(paths, media=media)
-    for fault in tally.faults[:faults]:
-        print(f"{fault.message}  hint: {fault.hint}")
-    if len(tally.faults) > faults:
-        print(f"... and {len(tally.faults) - faults:,} more")
-    print(
-        f"rows {tally.rows:,}, wrong {len(tally.faults):,}; "
-        f"turns {tally.turns:,}, media {tally.media:,}, calls {tally.calls:,}"
-    )
+    tally = validate(paths, media=media, catalogue=None if profile is None else catalogue_of(profile))
+    if json:
+        show_json(tally)
+    else:
+        show_tally(tally, limit=faults)
     if tally.faults:
         raise typer.Exit(2)
+
+
+@data.command()
+@guarded
+def schema() -> None:
+    """Print the JSON Schema of a row."""
+    from importlib import resources
+
+    print((resources.files("modaverse.training") / "row.schema.json").read_text("utf-8"), end="")

@@ -12,8 +12,11 @@ A URI fixes its medium: the same text gives the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import unquote_plus
 
@@ -92,6 +95,17 @@ def resolve(uri: str) -> Decoded:
     if fields["unknown"] == "spoilt":
         return _spoil(modality, int(fields["seed"]), rng)
     return _foreign(modality, rng, held_out=fields["unknown"] == "held_out")
+
+
+@cache
+def version() -> str:
+    """16 hexadecimal digits over the code that renders: another version may draw the same URI otherwise."""
+    root = Path(__file__).parent
+    files = [root / "uris.py", root / "world.py", *root.glob("pictures/*.py"), *root.glob("sounds/*.py")]
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 def _parse(uri: str) -> tuple[Modality, dict[str, str]]:

@@ -20,13 +20,16 @@ registered resolves (`toybox:image?thing=cat&...`). `about` may hold anything; n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from modaverse.context import Role
 from modaverse.errors import DataError, StorageError
+from modaverse.jsonl import checked_object, kind_of, loads, text_of, wrong
+
+_HINT = "Compare it with row.schema.json."
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,105 +140,141 @@ def read_jsonl(path: Path) -> Iterator[Row]:
         yield from_json(line, where=f"{path}:{number}")
 
 
-def jsonl_lines(path: Path) -> Iterator[tuple[int, str]]:
+def jsonl_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines of a file that are not empty, with their numbers from 1.
 
     Raises:
         DataError: the file cannot be read.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, line
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no UTF-8 text", hint="Rows are JSON, one on each line.") from error
     except OSError as error:
         raise DataError(
             f"cannot read {path}: {error.strerror or error}", hint="Give a file of rows (.jsonl)."
         ) from error
 
 
-def from_json(text: str, *, where: str = "row") -> Row:
+def from_json(text: str | bytes, *, where: str = "row") -> Row:
     """The row that `text` spells; `where` begins every message ("data.jsonl:7").
 
     Raises:
         DataError: what is wrong, and where in the row.
     """
-    try:
-        value = json.loads(text, object_pairs_hook=_no_duplicates)
-    except _Duplicate as error:
-        raise DataError(f"{where}: the key {error.args[0]!r} stands twice", hint="Keep one.") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: no JSON: {error}", hint="Each line holds one JSON object.") from None
-    return parse_row(value, where=where)
+    return _sound(*examine(text, where=where))
 
 
 def parse_row(value: object, *, where: str = "row") -> Row:
     """The row that the decoded JSON `value` means; see `from_json`."""
-    keys = _object(value, {"turns"}, {"about"}, where)
-    about = keys.get("about", {})
-    if not isinstance(about, dict):
-        raise _wrong(where, "about", "an object", about)
-    turns = keys["turns"]
-    if not isinstance(turns, list) or not turns:
-        raise _wrong(where, "turns", "a list of at least one user's turn and one answer", turns)
-    row = Row(tuple(_turn(turn, f"{where}: turns[{i}]") for i, turn in enumerate(turns)), about)
-    _check(row, where)
+    return _sound(*_examined(value, where))
+
+
+def examine(text: str | bytes, *, where: str = "row") -> tuple[Row | None, list[DataError]]:
+    """The row that `text` spells and no faults, or no row and all of its faults."""
+    try:
+        value = loads(text, where)
+    except DataError as error:
+        return None, [error]
+    return _examined(value, where)
+
+
+def _sound(row: Row | None, faults: Sequence[DataError]) -> Row:
+    if row is None:
+        raise faults[0]
     return row
 
 
-def _turn(value: object, where: str) -> RowTurn:
-    keys = _object(value, {"role", "parts"}, set(), where)
-    role, parts = keys["role"], keys["parts"]
-    if role not in (Role.USER.value, Role.ASSISTANT.value):
-        raise _wrong(where, "role", '"user" or "assistant"', role)
-    if not isinstance(parts, list) or not parts:
-        raise _wrong(where, "parts", "a list of at least one part", parts)
-    return RowTurn(Role(role), tuple(_part(part, f"{where}.parts[{i}]") for i, part in enumerate(parts)))
+def _examined(value: object, where: str) -> tuple[Row | None, list[DataError]]:
+    faults: list[DataError] = []
+    row = _row(value, where, faults)
+    if row is not None and not faults:
+        faults += _between_parts(row, where)
+    return (None, faults) if faults else (row, [])
+
+
+def _row(value: object, where: str, faults: list[DataError]) -> Row | None:
+    """The row, as far as it can be read; what cannot goes to `faults`."""
+    try:
+        keys = checked_object(value, {"turns"}, {"about"}, where, hint=_HINT)
+        about, turns = keys.get("about", {}), keys["turns"]
+        if not isinstance(about, dict):
+            raise wrong(where, "about", "an object", about)
+        if not isinstance(turns, list) or not turns:
+            raise wrong(where, "turns", "a list of at least one user's turn and one answer", turns)
+    except DataError as error:
+        faults.append(error)
+        return None
+    read = [_turn(turn, f"{where}: turns[{i}]", faults) for i, turn in enumerate(turns)]
+    return Row(tuple(turn for turn in read if turn is not None), about)
+
+
+def _turn(value: object, where: str, faults: list[DataError]) -> RowTurn | None:
+    try:
+        keys = checked_object(value, {"role", "parts"}, (), where, hint=_HINT)
+        role, parts = keys["role"], keys["parts"]
+        if role not in (Role.USER.value, Role.ASSISTANT.value):
+            raise wrong(where, "role", '"user" or "assistant"', role)
+        if not isinstance(parts, list) or not parts:
+            raise wrong(where, "parts", "a list of at least one part", parts)
+    except DataError as error:
+        faults.append(error)
+        return None
+    read: list[RowPart] = []
+    for index, part in enumerate(parts):
+        try:
+            read.append(_part(part, f"{where}.parts[{index}]"))
+        except DataError as error:
+            faults.append(error)
+    return RowTurn(Role(role), tuple(read))
 
 
 def _part(value: object, where: str) -> RowPart:
     if not isinstance(value, dict):
-        raise DataError(f"{where} is {_kind(value)}, not an object", hint='Write {"type": "text", ...}.')
+        raise DataError(f"{where} is {kind_of(value)}, not an object", hint='Write {"type": "text", ...}.')
     match value.get("type"):
         case "text":
-            return TextPart(_string(_object(value, {"type", "text"}, set(), where), "text", where))
+            return TextPart(text_of(_fields(value, "text", where), "text", where))
         case "media":
-            return MediaPart(_string(_object(value, {"type", "uri"}, set(), where), "uri", where))
+            return MediaPart(text_of(_fields(value, "uri", where), "uri", where))
         case "meta_response":
             return _call(value, where)
         case kind:
-            raise _wrong(where, "type", '"text", "media" or "meta_response"', kind)
+            raise wrong(where, "type", '"text", "media" or "meta_response"', kind)
+
+
+def _fields(value: object, name: str, where: str) -> dict[str, Any]:
+    return checked_object(value, {"type", name}, (), where, hint=_HINT)
 
 
 def _call(value: dict[str, object], where: str) -> CallPart:
-    keys = _object(value, {"type", "model", "input"}, {"options", "source"}, where)
+    keys = checked_object(value, {"type", "model", "input"}, {"options", "source"}, where, hint=_HINT)
     options, source = keys.get("options", {}), keys.get("source")
     if not isinstance(options, dict):
-        raise _wrong(where, "options", "an object", options)
+        raise wrong(where, "options", "an object", options)
     if "source" in keys and (not isinstance(source, int) or isinstance(source, bool) or source < 1):
-        raise _wrong(where, "source", "the number of a medium, from 1", source)
-    model, text = _string(keys, "model", where), _string(keys, "input", where)
+        raise wrong(where, "source", "the number of a medium, from 1", source)
+    model, text = text_of(keys, "model", where), text_of(keys, "input", where)
     return CallPart(model, text, options, cast("int | None", source))
 
 
-def _check(row: Row, where: str) -> None:
-    """What holds between parts."""
+def _between_parts(row: Row, where: str) -> Iterator[DataError]:
+    """What does not hold between parts that are right by themselves."""
     media = 0
     for index, turn in enumerate(row.turns):
         here = f"{where}: turns[{index}]"
         if turn.role is not (Role.USER, Role.ASSISTANT)[index % 2]:
-            raise DataError(
+            yield DataError(
                 f"{here} is the {turn.role.value}'s", hint="Turns alternate and begin with the user."
             )
         pending = 0
         for place, part in enumerate(turn.parts):
             if isinstance(part, CallPart):
                 if turn.role is Role.USER:
-                    raise DataError(f"{here}.parts[{place}]: a user makes no calls", hint="Only answers do.")
+                    yield DataError(f"{here}.parts[{place}]: a user makes no calls", hint="Only answers do.")
                 if part.source is not None and part.source > media:
-                    raise DataError(
+                    yield DataError(
                         f"{here}.parts[{place}]: source {part.source} is no medium before this call"
                         f" (there are {media})",
                         hint="Media are numbered from 1 in order of appearance.",
@@ -243,58 +282,11 @@ def _check(row: Row, where: str) -> None:
                 pending += 1
             elif isinstance(part, MediaPart):
                 if turn.role is Role.ASSISTANT and pending == 0:
-                    raise DataError(
+                    yield DataError(
                         f"{here}.parts[{place}]: no meta-response stands for this medium",
                         hint="In an answer each medium belongs to a meta-response before it.",
                     )
-                pending -= 1
+                pending = max(0, pending - 1)
                 media += 1
     if row.turns[-1].role is Role.USER:
-        raise DataError(f"{where}: the last turn has no answer", hint="A row ends with an answer.")
-
-
-class _Duplicate(ValueError):
-    pass
-
-
-def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    value: dict[str, object] = {}
-    for key, item in pairs:
-        if key in value:
-            raise _Duplicate(key)
-        value[key] = item
-    return value
-
-
-def _object(value: object, needed: set[str], optional: set[str], where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise DataError(f"{where} is {_kind(value)}, not an object", hint="Compare it with row.schema.json.")
-    missing, unknown = needed - value.keys(), value.keys() - needed - optional
-    if missing:
-        raise DataError(f"{where} lacks {_names(missing)}", hint="Compare it with row.schema.json.")
-    if unknown:
-        raise DataError(
-            f"{where} has unknown {_names(unknown)}", hint=f"Known are {_names(needed | optional)}."
-        )
-    return value
-
-
-def _string(keys: Mapping[str, object], name: str, where: str) -> str:
-    value = keys[name]
-    if not isinstance(value, str) or not value:
-        raise _wrong(where, name, "text that is not empty", value)
-    return value
-
-
-def _wrong(where: str, name: str, wanted: str, got: object) -> DataError:
-    shown = json.dumps(got, ensure_ascii=False, default=str)
-    return DataError(f"{where}: {name} is {shown[:60]}", hint=f"It must be {wanted}.")
-
-
-def _names(keys: Iterable[str]) -> str:
-    return ", ".join(repr(key) for key in sorted(keys))
-
-
-def _kind(value: object) -> str:
-    names = {str: "text", list: "a list", bool: "true or false", type(None): "null", dict: "an object"}
-    return names.get(type(value), "a number")
+        yield DataError(f"{where}: the last turn has no answer", hint="A row ends with an answer.")

@@ -9,14 +9,15 @@ from modaverse.context import Media, Modality
 from modaverse.errors import DataError, MediaError
 from modaverse.interfaces import Decoded
 from modaverse.media import MediaLimits, decode, read_media
-from modaverse.training.uris import RESOLVERS, resolve
+from modaverse.training.uris import RESOLVERS, resolve, version
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """One medium of a row.
 
-    `identity` stands for its content: the hash of a file's bytes, or the URI of what is made on the spot.
+    `identity` stands for its content: the hash of a file's bytes, or the URI of what is made on the spot
+    with the version of what makes it.
     `where` names the row in messages ("data.jsonl:7"). `file` is None for what no file holds.
     """
 
@@ -57,7 +58,8 @@ class SourceReader:
         """
         scheme, _, rest = uri.partition(":")
         if scheme in RESOLVERS:
-            return Source(uri, _modality(uri, rest, where), where, uri, None, self._limits)
+            identity = f"{uri}#{version(scheme)}"
+            return Source(identity, _modality(uri, rest, where), where, uri, None, self._limits)
         try:
             path = resolve(uri, folder)
             if not isinstance(path, Path):

@@ -9,8 +9,9 @@ from pathlib import Path
 from modaverse.errors import DataError
 from modaverse.interfaces import Decoded
 
-RESOLVERS = {"toybox": "modaverse.toybox.uris:resolve"}
-"""Scheme → "module:function", imported when first used."""
+RESOLVERS = {"toybox": "modaverse.toybox.uris"}
+"""Scheme → module, imported when first used. It has `resolve(uri) -> Decoded`, and `version() -> str`, which
+changes when a URI may give another medium than before."""
 
 
 def resolve(uri: str, folder: Path) -> Path | Decoded:
@@ -21,11 +22,16 @@ def resolve(uri: str, folder: Path) -> Path | Decoded:
     """
     scheme, colon, rest = uri.partition(":")
     if colon and scheme in RESOLVERS:
-        module, _, name = RESOLVERS[scheme].partition(":")
-        make: Callable[[str], Decoded] = getattr(import_module(module), name)
+        make: Callable[[str], Decoded] = import_module(RESOLVERS[scheme]).resolve
         return make(uri)
     if rest.startswith("//"):
         raise DataError(
             f"{uri!r}: media are not fetched from {scheme}", hint="Download the file and give its path."
         )
     return folder / uri
+
+
+def version(scheme: str) -> str:
+    """Of what makes the media of a registered scheme."""
+    tell: Callable[[], str] = import_module(RESOLVERS[scheme]).version
+    return tell()
