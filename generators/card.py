@@ -7,6 +7,9 @@ kind is a new file and nothing else.
 
     generators/cards/NAME.toml ─► Card ─► Card.calls[i].spec() ─► catalogue of what may be called
                                     └───► diffusers_adapter.open_card(card, …) ─► runnable generators
+
+A card of the other kind, for a service on the network, is `service_card.ServiceCard`; `opening.read_card`
+reads either.
 """
 
 from __future__ import annotations
@@ -15,13 +18,13 @@ import re
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from modaverse.context import Modality
-from modaverse.errors import SettingsError
-from modaverse.interfaces import CallSpec
+from modaverse.errors import GenerationError, SettingsError
+from modaverse.interfaces import CallSpec, GenerationRequest
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
@@ -29,11 +32,13 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
-class _Table(BaseModel):
+class Table(BaseModel):
+    """A table of a card: an unknown name in it is an error instead of being ignored."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Licence(_Table):
+class Licence(Table):
     """Under which terms the weights may be used."""
 
     name: str = Field(description="SPDX identifier where there is one, the licence's own name otherwise.")
@@ -42,7 +47,7 @@ class Licence(_Table):
     note: str = Field("", description="A condition that a user should know.")
 
 
-class Weights(_Table):
+class Weights(Table):
     """Where the weights come from: a hub repository at a revision, or a folder of the profile."""
 
     path: str | None = Field(None, description="Folder below the profile's weights.")
@@ -80,7 +85,7 @@ class Weights(_Table):
         return self
 
 
-class Option(_Table):
+class Option(Table):
     """One thing the LLM may set in `Options`, and what the pipeline calls it.
 
     `schema` is the option's JSON Schema. `convert` names the function (`conversions.CONVERSIONS`) that
@@ -94,7 +99,7 @@ class Option(_Table):
     json_schema: dict[str, Any] = Field(alias="schema", description="JSON Schema of the value.")
 
 
-class Call(_Table):
+class Call(Table):
     """One kind of call: what the LLM names, and the pipeline that answers it."""
 
     model: str = Field(description="What a meta-response names: T-to-I, TI-to-I, I-to-V, …")
@@ -139,18 +144,15 @@ class Call(_Table):
             model=self.model,
             makes=self.makes,
             source=self.source,
-            options_schema={
-                "type": "object",
-                "properties": {name: option.json_schema for name, option in self.options.items()},
-                "additionalProperties": False,
-            },
+            options_schema=object_schema({name: option.json_schema for name, option in self.options.items()}),
             max_input_chars=self.max_input_chars,
         )
 
 
-class Card(_Table):
-    """One generator."""
+class Card(Table):
+    """One generator that runs here, as a diffusers pipeline."""
 
+    kind: Literal["diffusers"] = Field("diffusers", description="What runs it: a pipeline of diffusers.")
     name: str = Field(description="Lower-case name; also the name of the file.")
     summary: str = Field(description="One line on what it makes and how well.")
     licence: Licence
@@ -166,18 +168,9 @@ class Card(_Table):
     requires: tuple[str, ...] = Field((), description="Python packages that its pipeline needs besides ours.")
     calls: tuple[Call, ...] = Field(min_length=1)
 
-    @field_validator("name")
-    @classmethod
-    def _is_plain(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is not made of a-z, 0-9, '-' and '.'")
-        return name
-
     @model_validator(mode="after")
     def _holds_together(self) -> Card:
-        models = [call.model for call in self.calls]
-        if len(set(models)) < len(models):
-            raise ValueError(f"a call stands twice: {', '.join(models)}")
+        check_names(self.name, [call.model for call in self.calls])
         if self.precision not in self.memory_gb:
             raise ValueError(f"memory_gb has no entry for the card's own precision, {self.precision}")
         return self
@@ -197,6 +190,43 @@ class Card(_Table):
         )
 
 
+def check_names(name: str, models: list[str]) -> None:
+    """Whether a card may have this name, and answer these calls.
+
+    Raises:
+        ValueError: it may not.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not made of a-z, 0-9, '-' and '.'")
+    if len(set(models)) < len(models):
+        raise ValueError(f"a call stands twice: {', '.join(models)}")
+
+
+def object_schema(properties: dict[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of `Options` in which each may be given, and nothing else."""
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def check_options(name: str, spec: CallSpec, request: GenerationRequest) -> None:
+    """Whether the generator called `name` admits the options of a request.
+
+    Raises:
+        GenerationError: it does not; the message names the option.
+    """
+    import jsonschema  # takes longer to import than all cards to read
+
+    try:
+        jsonschema.validate(dict(request.options), dict(spec.options_schema))
+    except jsonschema.ValidationError as error:
+        known = ", ".join(spec.options_schema.get("properties", {})) or "none"
+        raise GenerationError(f"{name}: Options: {error.message}", hint=f"It takes: {known}.") from error
+
+
+# --------------------------------------------------------------------------------- reading cards
+
+AnyCard = TypeVar("AnyCard", bound=Table)
+
+
 def card_names() -> tuple[str, ...]:
     """Names of the cards that come with ModaVerse, sorted."""
     folder = resources.files("modaverse.generators") / "cards"
@@ -209,17 +239,30 @@ def load_card(name: str | Path) -> Card:
     Raises:
         SettingsError: there is none, or it does not hold together; the message names the field.
     """
+    text, origin = card_text(name)
+    return parse_card(text, origin=origin, name=Path(origin).stem)
+
+
+def card_text(name: str | Path) -> tuple[str, str]:
+    """The text of a card, and the file that it stands in.
+
+    Raises:
+        SettingsError: there is none, or it is not text.
+    """
     if isinstance(name, Path) or name.endswith(".toml"):
         path = Path(name)
         if not path.is_file():
             raise SettingsError(f"{path}: no such card", hint="Give the path of a TOML file.")
-        return parse_card(path.read_text(encoding="utf-8"), origin=str(path), name=path.stem)
+        try:
+            return path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path} cannot be read: {error}", hint="A card is UTF-8 text.") from error
     if name not in card_names():
         raise SettingsError(
             f"no generator card is named {name!r}", hint=f"There are: {', '.join(card_names())}."
         )
-    text = (resources.files("modaverse.generators") / "cards" / f"{name}.toml").read_text(encoding="utf-8")
-    return parse_card(text, origin=f"{name}.toml", name=name)
+    file = resources.files("modaverse.generators") / "cards" / f"{name}.toml"
+    return file.read_text(encoding="utf-8"), f"{name}.toml"
 
 
 def parse_card(text: str, *, origin: str, name: str) -> Card:
@@ -228,13 +271,33 @@ def parse_card(text: str, *, origin: str, name: str) -> Card:
     Raises:
         SettingsError: it is no TOML, or a field is missing, unknown or wrong.
     """
+    return build_card(Card, parse_toml(text, origin), origin=origin, name=name)
+
+
+def parse_toml(text: str, origin: str) -> dict[str, Any]:
+    """The values of a TOML file.
+
+    Raises:
+        SettingsError: it is none.
+    """
     try:
-        return Card.model_validate({"name": name, **tomllib.loads(text)})
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{origin} is no TOML: {error}", hint="Mend the line it names.") from error
+
+
+def build_card(kind: type[AnyCard], values: dict[str, Any], *, origin: str, name: str) -> AnyCard:
+    """A card of one kind from the values of its file.
+
+    Raises:
+        SettingsError: a field is missing, unknown or wrong.
+    """
+    try:
+        return kind.model_validate({"name": name, **values})
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "card"
         raise SettingsError(
-            f"{origin}: {field}: {first['msg']}", hint="docs/generators.md explains each field of a card."
+            f"{origin}: {field}: {first['msg'].removeprefix('Value error, ')}",
+            hint="docs/generators.md explains each field of a card.",
         ) from error

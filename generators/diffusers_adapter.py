@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
-import jsonschema
 import torch
 import transformers
 
@@ -36,7 +35,7 @@ from modaverse.errors import (
 from modaverse.interfaces import CallSpec, Cancelled, Decoded, GenerationRequest, Progress
 from modaverse.media import decode
 
-from .card import Call, Card, Precision
+from .card import Call, Card, Precision, check_options
 from .conversions import CONVERSIONS, OUTPUTS, SOURCES
 from .runners import RUNNERS
 from .weights import check_safe, fingerprint, locate
@@ -85,7 +84,7 @@ class PipelineWeights:
                 self._pipeline = self._read()
 
     def _read(self) -> Any:
-        _check_requirements(self.card)
+        check_requirements(self.card)
         check_safe(self.folder)
         kind = pipeline_class(self.card.calls[0].pipeline)
         try:
@@ -236,12 +235,7 @@ class DiffusersGenerator:
         """The pipeline's arguments: the card's, then the options', then the source's."""
         call = self.call
         arguments: dict[str, Any] = {**call.arguments, call.prompt_argument: request.prompt}
-        try:
-            jsonschema.validate(dict(request.options), dict(self._spec.options_schema))
-        except jsonschema.ValidationError as error:
-            raise GenerationError(
-                f"{self.card.name}: Options: {error.message}", hint=f"It takes: {', '.join(call.options)}."
-            ) from error
+        check_options(self.card.name, self._spec, request)
         for name, value in request.options.items():
             option = call.options[name]
             arguments |= CONVERSIONS[option.convert](value, call, option.argument or name)
@@ -314,7 +308,7 @@ def _without_noise() -> Iterator[None]:
                 library.enable_progress_bar()
 
 
-def _check_requirements(card: Card) -> None:
+def check_requirements(card: Card) -> None:
     missing = [name for name in card.requires if importlib.util.find_spec(name) is None]
     if missing:
         raise ModelError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from modaverse.context import Media, Modality
 from modaverse.errors import CheckpointError, SettingsError
 from modaverse.generation import GeneratorPool
-from modaverse.interfaces import Generator, Matcher
+from modaverse.interfaces import Generator, Matcher, Place
 from modaverse.media import MediaLimits
 from modaverse.metaresponse import Catalogue, Limits, TokenMask, Vocabulary
 from modaverse.orchestrator import Orchestrator
@@ -75,22 +75,16 @@ def load_language(profile: Profile, device: torch.device, *, merge: bool = True)
 
 
 def open_generators(profile: Profile, device: torch.device) -> list[Generator]:
-    """A generator for each call of the profile's cards; no weights are loaded.
+    """A generator for each call of the profile's cards and plug-ins; no weights are loaded.
 
     Raises:
         SettingsError: there is no such card; ModelNotFound: its weights are not on this machine.
     """
-    from modaverse.generators.card import load_card
-    from modaverse.generators.diffusers_adapter import open_card
+    from modaverse.generators.opening import open_generators as open_one
 
     settings = profile.generators
-    return [
-        generator
-        for name in settings.cards
-        for generator in open_card(
-            load_card(name), root=settings.root, device=str(device), precision=settings.precision
-        )
-    ]
+    place = Place(str(device), settings.root, settings.precision)
+    return [generator for name in settings.cards for generator in open_one(name, place)]
 
 
 def pick_device(name: str) -> torch.device:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from modaverse.context import Media, Modality
@@ -113,6 +114,19 @@ class Generator(Protocol):
     def generate(
         self, request: GenerationRequest, *, progress: Progress, cancelled: Cancelled
     ) -> Decoded: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where generators run, as a profile says it; what opens them gets one.
+
+    `device` is a torch device by name, `root` the profile's folder of weights where it has one, `precision`
+    that of weights in memory (None for each generator's own).
+    """
+
+    device: str = "cpu"
+    root: Path | None = None
+    precision: str | None = None
 
 
 # -------------------------------------------------------------------------------------- encoder

@@ -118,14 +118,16 @@ def generator_cards() -> Finding:
 def profile_parts(name: str) -> Finding:
     """Whether the files of every part of a profile are on this machine; they are not loaded."""
     from modaverse.cli.card_check import check_card
+    from modaverse.interfaces import Place
     from modaverse.settings import load_profile
 
     profile = load_profile(name)
+    place = Place(root=profile.generators.root)
     folders = {"adapter": profile.llm.adapter, "encoder": profile.encoder.path}
     if profile.llm.path is not None:  # what lies in a hub's cache is found when it is loaded
         folders["LLM"] = profile.llm.path
     missing = [part for part, path in folders.items() if not path.is_file() and not _holds_weights(path)]
-    missing += [card for card in profile.generators.cards if check_card(card, profile.generators.root)]
+    missing += [card for card in profile.generators.cards if check_card(card, place)]
     if missing:
         hint = "See modaverse generators check; other parts come with ModaVerse, or by training."
         return Finding("profile", False, f"{profile.name} lacks {', '.join(missing)}", hint)

@@ -16,42 +16,24 @@ generators = typer.Typer(
 @generators.command("list")
 @guarded
 def list_() -> None:
-    """List the generators that come with ModaVerse."""
-    from modaverse.generators.card import card_names, load_card
+    """List the generators that come with ModaVerse, and the plug-ins that are installed."""
+    from modaverse.cli.card_text import overview
 
-    cards = [load_card(name) for name in card_names()]
-    width = max(len(card.name) for card in cards)
-    for card in cards:
-        calls = ", ".join(call.model for call in card.calls)
-        print(f"{card.name:<{width}}  {calls:<24} {card.weights.size_gb:>6.3g} GB  {card.licence.name}")
-        print(f"{'':<{width}}  {card.summary}")
+    for line in overview():
+        print(line)
 
 
 @generators.command()
 @guarded
 def show(
-    name: Annotated[str, typer.Argument(help="Name of a generator, or a card's TOML file.")],
+    name: Annotated[str, typer.Argument(help="Name of a generator or plug-in, or a card's TOML file.")],
 ) -> None:
-    """Show the card of a generator: its calls, options, weights, memory and licence."""
-    from modaverse.generators.card import load_card
+    """Show a generator: its calls, options, weights, memory and licence."""
+    from modaverse.cli.card_text import described
+    from modaverse.interfaces import Place
 
-    card = load_card(name)
-    licence = card.licence
-    terms = "commercial use allowed" if licence.commercial else "no commercial use"
-    weights = card.weights
-    place = weights.path or f"{weights.repository} at {weights.revision}"
-    print(f"{card.name}: {card.summary}")
-    print(f"licence    {licence.name} ({terms}){'; ' + licence.note if licence.note else ''}")
-    print(f"weights    {place}, {weights.size_gb:g} GB")
-    memory = ", ".join(f"{size:g} GB in {precision}" for precision, size in card.memory_gb.items())
-    print(f"memory     {memory}; loaded in {card.precision}")
-    for call in card.calls:
-        source = f" from {call.source.value}" if call.source else ""
-        print(f"\n{call.model}: makes {call.makes.value}{source} with {call.pipeline}")
-        for option, entry in call.options.items():
-            default = call.arguments.get(entry.argument or option)
-            shown = f"  (default {default})" if default is not None else ""
-            print(f"  {option:<12} {entry.json_schema}{shown}")
+    for line in described(name, Place()):
+        print(line)
 
 
 @generators.command()
@@ -62,14 +44,16 @@ def check(
     ] = None,
     profile: Annotated[str, typer.Option(help="Profile whose folder holds weights.")] = "mini",
 ) -> None:
-    """Check that weights are here and safe to load, and that their pipeline classes exist."""
+    """Check that weights are here and safe to load, pipeline classes exist, keys are set, plug-ins open."""
     from modaverse.cli.card_check import check_card
+    from modaverse.interfaces import Place
     from modaverse.settings import load_profile
 
     settings = load_profile(profile).generators
+    place = Place(root=settings.root)
     failed = False
     for name in names or settings.cards:
-        fault = check_card(name, settings.root)
+        fault = check_card(name, place)
         failed = failed or fault is not None
         print(f"{name}: {'ok' if fault is None else fault.message}")
         if fault is not None and fault.hint:

@@ -67,7 +67,7 @@ def test_a_card_is_shown_with_its_calls_and_options(modaverse) -> None:
 def test_an_unknown_generator_names_the_known(modaverse) -> None:
     result = modaverse("generators", "show", "mini-smell")
     assert result.returncode == 2
-    assert "error: no generator card is named 'mini-smell'  hint: There are: " in result.stderr
+    assert "error: no generator is named 'mini-smell'  hint: There are: " in result.stderr
 
 
 def test_a_check_says_what_is_here_and_how_to_get_the_rest(modaverse, profile: Path) -> None:
