@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from modaverse.context import Context, Media, MetaResponse, Part, Role, Text, Turn
+from modaverse.context import Context, GenerationFailed, Media, MetaResponse, Part, Role, Text, Turn
 from modaverse.errors import InputError, MediaError
 from modaverse.media import MediaLimits, read_media, write_bytes
 from modaverse.reply import describe_part
@@ -69,6 +69,8 @@ def _part(value: dict[str, Any], folder: Path, limits: MediaLimits) -> Part:
             return MetaResponse(value["model"], value["input"], value["options"], value["source"])
         case "media":
             return _medium(value, folder, limits)
+        case "failed":
+            return GenerationFailed(value["call"], value["cause"], value["hint"])
         case other:
             raise ValueError(f"a part of the type {other!r}")
 

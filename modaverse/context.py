@@ -1,8 +1,8 @@
 """The vocabulary of the whole system: frozen values, without tensors and without behaviour.
 
 Two families stand here. *Parts* make up a conversation (`Context` → `Turn` → `Text | Media | MetaResponse`);
-*events* are what a stream yields while an answer is being made. `MetaResponse` is both: the part that
-the transcript keeps and the event that announces it.
+*events* are what a stream yields while an answer is being made. `MetaResponse` and
+`GenerationFailed` are both: the part that the transcript keeps and the event that announces it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,19 @@ class MetaResponse:
     raw: str = field(default="", compare=False)
 
 
-Part = Text | Media | MetaResponse
+@dataclass(frozen=True, slots=True)
+class GenerationFailed:
+    """Call number `call` (from 0, within its answer) made nothing; the answer goes on without it.
+
+    Like `MetaResponse` it is both an event and a part: it stands where the medium would, and takes no number.
+    """
+
+    call: int
+    cause: str
+    hint: str = ""
+
+
+Part = Text | Media | MetaResponse | GenerationFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,21 +167,29 @@ class GenerationProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """How a medium was chosen: of `drawn` in all it agrees best with its prompt (`agreement`, the cosine of
+    their embeddings). `retries` is how often the call was asked again, because less than what was wanted
+    agreed; `content` is whether it does now.
+    """
+
+    agreement: float
+    drawn: int
+    retries: int = 0
+    content: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class MediaReady:
-    """What call number `call` made; it stands in the context as medium `number`."""
+    """What call number `call` made; it stands in the context as medium `number`.
+
+    `choice` says how it was chosen, where it was compared with its prompt.
+    """
 
     call: int
     number: int
     media: Media
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationFailed:
-    """Call number `call` made nothing; the answer goes on without it."""
-
-    call: int
-    cause: str
-    hint: str = ""
+    choice: Choice | None = None
 
 
 class FinishReason(StrEnum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from modaverse.context import Media, Modality
 
@@ -147,6 +147,14 @@ class Encoder(Protocol):
         """
         ...
 
+    def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
+        """Embeddings of `texts`, in order, in the space of the media: (len(texts), dim), float32.
+
+        Raises:
+            InputError: this encoder reads no text.
+        """
+        ...
+
 
 # --------------------------------------------------------------------------------- language model
 
@@ -232,11 +240,31 @@ class LanguageModel(Protocol):
     def context_length(self) -> int: ...
 
 
+@runtime_checkable
+class BatchLanguageModel(LanguageModel, Protocol):
+    """A language model whose transcripts are read together, many at a time."""
+
+    def step(self, wanted: Sequence[TokenNeeded]) -> Sequence[TokenNeeded]:
+        """Read on in the transcripts of `wanted`, all together, and draw their next tokens. Which of them
+        have theirs: `next_token` will not compute any more. Others need further steps.
+        """
+        ...
+
+    def release(self, transcript: Transcript) -> None:
+        """Nobody goes on with it for now: forget what was read of it. It stays as it is."""
+        ...
+
+
 # --------------------------------------------------------------------------------------- the pool
 
 
 class PendingCall(Protocol):
-    """A call that a pool has taken."""
+    """A call that a pool has taken. Any number of threads may look at it."""
+
+    @property
+    def done(self) -> bool:
+        """Whether `result` has its answer."""
+        ...
 
     def events(self) -> Iterator[tuple[int, int]]:
         """(step, steps) as they come, until the call is finished."""
@@ -248,6 +276,10 @@ class PendingCall(Protocol):
         Raises:
             ModaVerseError: why nothing was made.
         """
+        ...
+
+    def when_done(self, call: Callable[[], object]) -> None:
+        """Call `call` once, in some thread, as soon as there is a result; at once where there is one."""
         ...
 
     def cancel(self) -> None:
@@ -295,3 +327,40 @@ class Mask(Protocol):
     def start(self, sources: Mapping[int, Modality], tokens_left: int, *, calls_left: int) -> Matcher:
         """A matcher for a segment that begins in free text, with these media to refer to."""
         ...
+
+    def allow(self, matchers: Sequence[Any], logits: torch.Tensor) -> torch.Tensor:
+        """`Matcher.allow` for many segments at once: `logits` (b, vocabulary), and for each row one of this
+        mask's matchers, or None where all may come next.
+        """
+        ...
+
+
+# -------------------------------------------------------------------------------- what an answer needs
+
+
+@dataclass(frozen=True, slots=True)
+class TokenNeeded:
+    """An answer goes on with the next token of its transcript, under its mask."""
+
+    transcript: Transcript
+    matcher: Matcher | None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingsNeeded:
+    """An answer goes on with the embeddings of these media."""
+
+    media: Sequence[Media]
+
+
+@dataclass(frozen=True, slots=True)
+class MediumNeeded:
+    """An answer goes on once this call is finished."""
+
+    pending: PendingCall
+
+
+Need = TokenNeeded | EmbeddingsNeeded | MediumNeeded
+"""What an answer says before it does something that takes time. Whoever drives many answers can see to it for
+all of them together, before they go on; an answer that goes on at once does it by itself.
+"""

@@ -43,7 +43,7 @@ class Reply:
     """
 
     request: tuple[Text | Media, ...]
-    record: tuple[Part | Malformed | GenerationFailed, ...]
+    record: tuple[Part | Malformed, ...]
     seed: int
     finish_reason: FinishReason
     usage: Usage
@@ -53,7 +53,7 @@ class Reply:
     @property
     def parts(self) -> list[Part]:
         """Text, calls and what they made, in order."""
-        return [part for part in self.record if isinstance(part, (Text, MetaResponse, Media))]
+        return [part for part in self.record if isinstance(part, Text | MetaResponse | Media)]
 
     @property
     def text(self) -> str:
@@ -119,7 +119,7 @@ class ReplyBuilder:
         self._spliced = spliced
         self._first_number = first_number
         self._profile = profile
-        self._record: list[Part | Malformed | GenerationFailed] = []
+        self._record: list[Part | Malformed] = []
         self._done: Done | None = None
 
     def add(self, event: Event) -> None:
@@ -209,13 +209,13 @@ def describe_part(part: Part, folder: Path) -> dict[str, Any]:
                 "mime": mime,
                 "sha256": sha256,
             }
-
-
-def describe_record(part: Part | Malformed | GenerationFailed, number: int, folder: Path) -> dict[str, Any]:
-    """A part of a reply's request or record as reply.json holds it; `number` is that of a medium."""
-    match part:
         case GenerationFailed(call=call, cause=cause, hint=hint):
             return {"type": "failed", "call": call, "cause": cause, "hint": hint}
+
+
+def describe_record(part: Part | Malformed, number: int, folder: Path) -> dict[str, Any]:
+    """A part of a reply's request or record as reply.json holds it; `number` is that of a medium."""
+    match part:
         case Malformed(raw=raw, reason=reason):
             return {"type": "malformed", "raw": raw, "reason": reason}
         case Media():

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import threading
+import time
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modaverse.context import Media, Modality
-from modaverse.errors import ContextOverflow, GenerationCancelled
+from modaverse.errors import ContextOverflow, GenerationCancelled, InputError
 from modaverse.interfaces import CallSpec, Cancelled, Decoded, GenerationRequest, Progress, Sampling
 from modaverse.metaresponse import Vocabulary
 
@@ -161,12 +163,16 @@ class ScriptedLanguageModel:
 
 
 class ScriptedEncoder:
-    """Embeddings that are told apart by the medium's hash; `log` has each call's media."""
+    """Embeddings that are told apart by the medium's hash, or by the text; `log` has each call's media.
 
-    def __init__(self, dim: int = 8) -> None:
+    Without `reads_text` it is one that was loaded without its text side.
+    """
+
+    def __init__(self, dim: int = 8, *, reads_text: bool = True) -> None:
         self.dim = dim
         self.log: list[list[Media]] = []
         self.failure: Exception | None = None
+        self._reads_text = reads_text
 
     def encode(self, media: Sequence[Media]) -> torch.Tensor:
         import torch
@@ -174,27 +180,37 @@ class ScriptedEncoder:
         self.log.append(list(media))
         if self.failure is not None:
             raise self.failure
-        rows = []
-        for medium in media:
-            generator = torch.Generator().manual_seed(int(medium.sha256[:12] or "0", 16))
-            rows.append(torch.randn(self.dim, generator=generator))
-        return torch.stack(rows)
+        return torch.stack([self._random(int(medium.sha256[:12] or "0", 16)) for medium in media])
+
+    def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
+        import torch
+
+        if not self._reads_text:
+            raise InputError("The scripted encoder reads no text", hint="Make one that does.")
+        return torch.stack([self._random(zlib.crc32(text.encode())) for text in texts])
+
+    def _random(self, seed: int) -> torch.Tensor:
+        import torch
+
+        return torch.randn(self.dim, generator=torch.Generator().manual_seed(seed))
 
 
 class ScriptedGenerator:
-    """Answers calls of `model` with `results` in order: a value is made, an exception is raised.
+    """Answers calls of `model` with `results` in order: a value is made, an exception is raised, and a
+    function, which answers all calls from there on, is given the request.
 
-    It reports `steps` steps; with a `gate` it waits there until the gate is set or the call cancelled.
-    `requests` has what was asked, `cancelled` counts the calls that were given up.
+    It reports `steps` steps, and takes `seconds` for them; with a `gate` it waits before them until the gate
+    is set or the call cancelled. `requests` has what was asked, `cancelled` counts the calls given up.
     """
 
     def __init__(
         self,
         model: str,
         makes: Modality,
-        *results: Decoded | Exception,
+        *results: Decoded | Exception | Callable[[GenerationRequest], Decoded],
         source: Modality | None = None,
         steps: int = 2,
+        seconds: float | Callable[[], float] = 0.0,
         gate: threading.Event | None = None,
         options_schema: Mapping[str, Any] | None = None,
     ) -> None:
@@ -202,6 +218,7 @@ class ScriptedGenerator:
         self._spec = CallSpec(model, makes, source, options_schema or nothing)
         self._results = list(results)
         self._steps = steps
+        self._seconds = seconds if callable(seconds) else lambda: seconds
         self._gate = gate
         self.requests: list[GenerationRequest] = []
         self.loads = 0
@@ -222,12 +239,17 @@ class ScriptedGenerator:
             if cancelled():
                 self.cancelled += 1
                 raise GenerationCancelled("The scripted call was given up")
+        pause = self._seconds() / max(1, self._steps)
         for step in range(1, self._steps + 1):
+            time.sleep(pause)
+            if cancelled():
+                self.cancelled += 1
+                raise GenerationCancelled("The scripted call was given up")
             progress(step, self._steps)
-        result = self._results.pop(0)
+        result = self._results[0] if callable(self._results[0]) else self._results.pop(0)
         if isinstance(result, Exception):
             raise result
-        return result
+        return result(request) if callable(result) else result
 
 
 # ------------------------------------------------------------------------------- tiny real models

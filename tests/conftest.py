@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # before torch is imported by anything
@@ -41,3 +42,19 @@ def _guarded(connect: Any) -> Any:
         return connect(self, address)
 
     return guarded
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Makes a `worlds.World` on the scripts it is given; its pool is closed at the end."""
+    from worlds import World
+
+    made: list[World] = []
+
+    def make(*answers: str | Sequence[int], **settings: Any) -> World:
+        made.append(World(tmp_path, *answers, **settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.pool.close()

@@ -13,9 +13,9 @@ ROOT = Path(__file__).parent.parent
 # From the bottom up. Parts of one layer may use each other. A new part must be given its place here.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "context", "grammars", "profiles"}),
-    frozenset({"interfaces", "media", "settings", "metaresponse", "page", "jsonl", "testing"}),
+    frozenset({"interfaces", "media", "settings", "metaresponse", "page", "jsonl", "splicing", "testing"}),
     frozenset({"imagebind", "language", "generators", "generation", "resident", "result_cache"}),
-    frozenset({"orchestrator"}),
+    frozenset({"answer", "embeddings", "ordering", "orchestrator"}),
     frozenset({"pipeline", "assembly", "chat_file", "reply"}),
     frozenset({"training", "batch", "toybox"}),
     frozenset({"cli", "__main__"}),

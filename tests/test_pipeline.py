@@ -382,9 +382,9 @@ def tiny(folder: Path, media: Path, *generators: ScriptedGenerator) -> ModaVerse
         own = assemble(profile, folder_of_media)
         return Orchestrator(
             own.language,
-            own._encoder,
+            own.encoder,
             GeneratorPool(generators, folder_of_media),
-            vocabulary=own._vocabulary,
+            vocabulary=own.vocabulary,
         )
 
     profile = ModaVerse.from_profile(folder).profile
@@ -424,7 +424,7 @@ def test_a_saved_chat_goes_on_as_it_would_have(tiny_profile: Path, tmp_path: Pat
 
 def test_only_the_trunks_in_use_are_loaded(tiny_profile: Path, tmp_path: Path) -> None:
     with ModaVerse.from_profile(tiny_profile, folder=tmp_path) as mv:
-        encoder: Any = mv.orchestrator._encoder
+        encoder: Any = mv.orchestrator.encoder
         assert encoder._trunks == {}
         mv.run(["?", Pixels(np.zeros((32, 32, 3), np.uint8))], max_new_tokens=2)
         assert list(encoder._trunks) == ["vision"]

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modaverse.context import Context, Media, MetaResponse, Modality, Part, Role, Text
+from modaverse.context import Context, GenerationFailed, Media, MetaResponse, Modality, Part, Role, Text
 from modaverse.errors import SettingsError
 from modaverse.language.plain import encode_plain, plain_tokenizer, special_tokens
 from modaverse.settings import TranscriptSettings
@@ -148,6 +148,8 @@ class Script:
             return self.text(part.text, sampled=own)
         if isinstance(part, Media):
             return self.media(number, part.modality)
+        if isinstance(part, GenerationFailed):
+            return self.note(part.cause)
         return self.call(part, sampled=own)
 
     # ----------------------------------------------------------------------------------- tokenizer

@@ -67,6 +67,15 @@ class StreamParser:
         """A medium has come into the context; calls may name it from now on."""
         self._sources = {**(self._sources or {}), number: modality}
 
+    def set_sources(self, sources: Mapping[int, Modality]) -> None:
+        """From now on these are the media that calls may name."""
+        self._sources = dict(sources)
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything that was fed has become events: no call is open, no character incomplete."""
+        return self._call is None and not self._held and (self._reading != "ids" or self._ids.settled)
+
     def feed(self, text: str) -> list[ParserEvent]:
         """Read text in which markers are spelled; what has become certain.
 

@@ -94,6 +94,11 @@ class IdReader:
                 run.append(self._vocabulary.bytes(token))
         yield self._decoder.decode(b"".join(run))
 
+    @property
+    def settled(self) -> bool:
+        """Whether no character is incomplete."""
+        return not self._decoder.getstate()[0]
+
     def close(self) -> str:
         """What is left: U+FFFD where a character was not completed."""
         return self._decoder.decode(b"", True)
