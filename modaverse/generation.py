@@ -49,6 +49,7 @@ class Call:
         self._media: Media | None = None
         self._error: ModaVerseError | None = None
         self._finished = False
+        self._told: list[Callable[[], object]] = []  # whom to tell when it is finished
 
     @property
     def done(self) -> bool:
@@ -83,6 +84,14 @@ class Call:
             raise GenerationError(f"{self.request.model} made nothing", hint="Report this as a bug.")
         return self._media
 
+    def when_done(self, call: Callable[[], object]) -> None:
+        """Call `call` once, in some thread, when the call is finished; at once where it is."""
+        with self._changed:
+            if not self._finished:
+                self._told.append(call)
+                return
+        call()
+
     def cancel(self) -> None:
         """Nobody wants it any more. Returns at once; the generator stops after its present step."""
         self._finish(
@@ -105,6 +114,8 @@ class Call:
                 return
             self._media, self._error, self._finished = media, error, True
             self._changed.notify_all()
+        for call in self._told:
+            call()
 
 
 class GeneratorPool:
