@@ -8,7 +8,7 @@ import io
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,14 @@ def write_media(decoded: Decoded, folder: Path | str) -> Media:
             return _store(_mp4(decoded), Modality.VIDEO, "video/mp4", Path(folder))
 
 
-def media_from_bytes(data: bytes, folder: Path | str, *, limits: MediaLimits = _DEFAULT) -> Media:
-    """A media file that is in memory, kept as it is.
+def media_from_bytes(
+    data: bytes,
+    folder: Path | str,
+    *,
+    limits: MediaLimits = _DEFAULT,
+    read: Callable[[Path], Media] | None = None,
+) -> Media:
+    """A media file that is in memory, kept as it is. `read` finds out what it is, instead of `read_media`.
 
     Raises:
         MediaError: the bytes cannot be used; the message calls them "media given as bytes".
@@ -79,7 +85,7 @@ def media_from_bytes(data: bytes, folder: Path | str, *, limits: MediaLimits = _
         path = Path(scratch) / "media given as bytes"
         path.write_bytes(data)
         try:
-            media = read_media(path, limits=limits)
+            media = read(path) if read else read_media(path, limits=limits)
         except InputError as error:
             message = error.message.replace(shown(path), path.name)
             raise type(error)(message, hint=error.hint) from error.__cause__
