@@ -15,15 +15,25 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "context", "grammars", "profiles"}),
     frozenset({"interfaces", "media", "settings", "metaresponse", "page", "jsonl", "splicing", "testing"}),
     frozenset({"imagebind", "language", "generators", "generation", "resident", "result_cache"}),
-    frozenset({"answer", "embeddings", "ordering", "orchestrator"}),
+    frozenset({"answer", "embeddings", "ordering", "orchestrator", "together"}),
     frozenset({"pipeline", "assembly", "chat_file", "reply"}),
-    frozenset({"training", "batch", "toybox"}),
+    frozenset({"training", "data", "batch", "toybox"}),
     frozenset({"cli", "__main__"}),
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}
 
 # These must be quick to import: what reads a call or shows help may not wait for torch.
-WITHOUT_TORCH = ("errors", "context", "interfaces", "metaresponse", "media", "settings", "page", "jsonl", "cli")
+WITHOUT_TORCH = (
+    "errors",
+    "context",
+    "interfaces",
+    "metaresponse",
+    "media",
+    "settings",
+    "page",
+    "jsonl",
+    "cli",
+)
 HEAVY = frozenset({"torch", "transformers", "diffusers", "peft", "accelerate"})
 
 
