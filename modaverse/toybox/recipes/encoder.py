@@ -26,6 +26,7 @@ from modaverse.imagebind import ImageBind, ImageBindConfig
 from modaverse.imagebind.audio import audio_features
 from modaverse.imagebind.encoder import ImageBindEncoder
 from modaverse.imagebind.vision import MEAN, STD, clip_frames
+from modaverse.toybox.recipes.encoder_views import Views, draw_views, show_pixels, show_spectra
 from modaverse.toybox.recipes.pools import Pool
 from modaverse.toybox.recipes.registry import PoolReport
 from modaverse.toybox.recipes.renders import TRAIN_SEED, Truth, Unknown, known_pool, unknown_pool
@@ -37,12 +38,8 @@ from modaverse.toybox.world import THINGS
 
 FPS = 8.0
 UNKNOWN = "unknown"
-COLOURS = ("colour", "backdrop")  # what is told by colour alone
 # Known and unknown media in a batch.
-BATCH = {Modality.IMAGE: (42, 6), Modality.VIDEO: (12, 2), Modality.AUDIO: (14, 4)}
-# Of the pictures and clips. Seven of eight colours of a thing are seen in training, and a young net guesses
-# the thing from its colour; a grey picture leaves it nothing but the shape.
-GREY_SHARE = 0.25
+BATCH = {Modality.IMAGE: (38, 10), Modality.VIDEO: (11, 3), Modality.AUDIO: (13, 5)}
 
 READOUTS: Mapping[str, tuple[str, ...]] = {"thing": (*THINGS, UNKNOWN), **VALUES}
 UNKNOWN_CAPTIONS = ("something unknown", "nothing I know", "an unknown thing", "something else")
@@ -131,12 +128,9 @@ def encoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
     ) -> tuple[Tensor, Measures]:
         if not isinstance(module, EncoderTraining):
             raise TypeError(f"not the encoder: {type(module)}")
-        grey = {m: _grey_rows(m, len(truths)) for m, (_, truths, _) in data.items()}
+        views = {m: draw_views(m, len(truths)) for m, (_, truths, _) in data.items()}
         with torch.autocast("cpu", enabled=False):  # a spectrum does not survive eight bits
-            media = {
-                m: _roughen(network_input(m, _without_colour(renders, grey[m]), config))
-                for m, (renders, _, _) in data.items()
-            }
+            media = {m: _shown(m, renders, views[m], config) for m, (renders, _, _) in data.items()}
         words = random.Random(int(torch.randint(2**31, ())))
         texts = [_caption(wish, words) for _, _, wishes in data.values() for wish in wishes]
         embedded, text = module(media, token_ids(tokenizer, texts, config))
@@ -145,14 +139,15 @@ def encoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
         for modality, (_, truths, wishes) in data.items():
             rows = text[start : start + len(truths)]
             start += len(truths)
-            shown = ~grey[modality]  # captions tell colours, which a grey picture has not
-            fits = fitting(truths, wishes)[shown][:, shown]
-            parts[f"nce_{modality}"] = info_nce(embedded[modality][shown], rows[shown], fits)
+            whole = ~views[modality].altered
+            fits = fitting(truths, wishes)[whole][:, whole]
+            parts[f"nce_{modality}"] = info_nce(embedded[modality][whole], rows[whole], fits)
+            hidden = views[modality].hidden
             for question, target in targets(truths).items():
-                logits = module.read(question, embedded[modality])
-                if question in COLOURS:
-                    target = target.masked_fill(grey[modality], -1)
-                parts[f"{modality}_{question}"] = F.cross_entropy(logits.float(), target, ignore_index=-1)
+                logits = module.read(question, embedded[modality]).float()
+                if question in hidden:
+                    target = target.masked_fill(hidden[question], -1)
+                parts[f"{modality}_{question}"] = F.cross_entropy(logits, target, ignore_index=-1)
         total = torch.stack([value for value in parts.values() if torch.isfinite(value)]).sum()
         return total, {k: v.item() for k, v in parts.items() if k.startswith("nce") or "thing" in k}
 
@@ -211,20 +206,11 @@ def _normalised(channels: Tensor) -> Tensor:
     return (channels.float() - mean) / std
 
 
-def _grey_rows(modality: Modality, count: int) -> Tensor:
-    """(count,) bool: which of a batch are shown without colour."""
-    share = 0.0 if modality is Modality.AUDIO else GREY_SHARE
-    return torch.rand(count) < share
-
-
-def _without_colour(renders: Tensor, grey: Tensor) -> Tensor:
-    """Pictures (b, …, 3) uint8, those of `grey` (b,) as the mean of their channels; sounds as they are."""
-    if not grey.any():
-        return renders
-    flat = renders[grey].float().mean(-1, keepdim=True).round().to(renders.dtype)
-    out = renders.clone()
-    out[grey] = flat.expand_as(renders[grey])
-    return out
+def _shown(modality: Modality, renders: Tensor, views: Views, config: ImageBindConfig) -> Tensor:
+    """What the trunk reads in training: renders as their views show them, roughened."""
+    if modality is Modality.AUDIO:
+        return _roughen(show_spectra(network_input(modality, renders, config), views))
+    return _roughen(network_input(modality, show_pixels(renders, views), config))
 
 
 def _roughen(x: Tensor) -> Tensor:

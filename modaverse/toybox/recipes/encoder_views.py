@@ -1,0 +1,101 @@
+"""Views of a render that hide an attribute, so that a net cannot guess one attribute from another.
+
+Some combinations are held out of training: seven of eight colours of a thing are seen, and for some things a
+high sound is always a slow one. A net that is right on all it has seen may have learnt "white, so a dog". A
+view takes away what it could guess from, and asks only for what is left:
+
+    pictures, clips   grey                         no colour, no backdrop
+    sounds            moved up or down in pitch    pace alone
+    sounds            stretched or compressed      no pace
+
+No view makes a held-out combination and says so: what was altered is never a target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from modaverse.context import Modality
+
+GREY_SHARE = 0.25
+MOVED_SHARE = STRETCHED_SHARE = 0.2
+_MOST_BINS = 40  # of 128 mel bins
+_STRETCH = 1.6
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """How each medium of a batch is shown; all (b,) bool."""
+
+    grey: Tensor
+    moved: Tensor
+    stretched: Tensor
+
+    @property
+    def altered(self) -> Tensor:
+        """(b,) bool: those of which a caption would tell what they do not show."""
+        return self.grey | self.moved | self.stretched
+
+    @property
+    def hidden(self) -> Mapping[str, Tensor]:
+        """For each question that some do not answer, which."""
+        return {
+            "colour": self.grey,
+            "backdrop": self.grey,
+            "thing": self.moved,
+            "pitch": self.moved,
+            "pace": self.stretched,
+        }
+
+
+def draw_views(modality: Modality, count: int) -> Views:
+    """Views for `count` media, from torch's random numbers."""
+    roll = torch.rand(count)
+    never = torch.zeros(count, dtype=torch.bool)
+    if modality is not Modality.AUDIO:
+        return Views(roll < GREY_SHARE, never, never)
+    moved = roll < MOVED_SHARE
+    return Views(never, moved, (roll < MOVED_SHARE + STRETCHED_SHARE) & ~moved)
+
+
+def show_pixels(renders: Tensor, views: Views) -> Tensor:
+    """Renders (b, …, 3) uint8, the grey ones as the mean of their channels."""
+    if not views.grey.any():
+        return renders
+    grey = renders[views.grey].float().mean(-1, keepdim=True).round().to(renders.dtype)
+    out = renders.clone()
+    out[views.grey] = grey.expand_as(renders[views.grey])
+    return out
+
+
+def show_spectra(spectra: Tensor, views: Views) -> Tensor:
+    """Mel spectra (b, 1, 1, bins, frames), moved along the bins or stretched along the frames."""
+    out = spectra.clone()
+    for row in views.moved.nonzero().flatten().tolist():
+        out[row] = _moved(spectra[row])
+    for row in views.stretched.nonzero().flatten().tolist():
+        out[row] = _stretched(spectra[row])
+    return out
+
+
+def _moved(spectrum: Tensor) -> Tensor:
+    """Moved by 8 to 40 bins, up or down; what comes in is silence."""
+    bins = int(torch.randint(8, _MOST_BINS + 1, ())) * (1 if torch.rand(()) < 0.5 else -1)
+    out = spectrum.roll(bins, dims=-2)
+    empty = slice(0, bins) if bins > 0 else slice(bins, None)
+    out[..., empty, :] = spectrum.amin()
+    return out
+
+
+def _stretched(spectrum: Tensor) -> Tensor:
+    """Longer or shorter by up to `_STRETCH`, cut or filled up with silence to the same number of frames."""
+    frames = spectrum.shape[-1]
+    factor = _STRETCH ** float(2 * torch.rand(()) - 1)
+    size = (spectrum.shape[-2], max(1, round(frames * factor)))
+    out = F.interpolate(spectrum, size=size, mode="bilinear", align_corners=False)[..., :frames]
+    return F.pad(out, (0, frames - out.shape[-1]), value=float(spectrum.amin()))
