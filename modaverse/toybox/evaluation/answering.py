@@ -6,30 +6,27 @@
 
 The transcript of each row, its parser and its seeds are those of the orchestrator, so a row's tokens are what
 `ModaVerse.run` would give, up to rounding of sums in another order. After a splice a row is read anew: at
-mini's size that costs less than keeping caches of rows that wait.
+mini's size that costs less than keeping caches of all rows while their calls are made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from modaverse.context import FinishReason, Malformed, Media, MetaResponse, Part, Text, TextDelta
-from modaverse.errors import GenerationError
-from modaverse.interfaces import Encoder, Mask, Matcher, Sampling
-from modaverse.language.batch import Example, length
+from modaverse.errors import ContextOverflow, GenerationError
+from modaverse.interfaces import Encoder, Mask, Matcher, Sampling, TokenNeeded, Transcript
 from modaverse.language.model import MultimodalLM
-from modaverse.language.prompt import Span, Tokens
-from modaverse.language.sampling import choose
+from modaverse.language.together import BatchDecoder
 from modaverse.media import write_media
 from modaverse.metaresponse import Catalogue, Limits, StreamParser, Vocabulary
 from modaverse.orchestrator import call_seed
 from modaverse.toybox.evaluation.making import Made, Maker, Order
-
-_SHRINK = 0.7  # rows that have ended leave the cache once so few are left
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,23 +102,25 @@ class Answerer:
         Raises:
             MediaError: a medium of a request cannot be decoded.
         """
-        rows = self._begin(requests)
+        decoder = BatchDecoder(self.language, mask=self.mask)
+        rows = self._begin(requests, decoder)
         active = [row for row in rows if not row.over]
         while active:
-            active.sort(key=lambda row: row.length)
+            active.sort(key=lambda row: len(row.transcript))
             for start in range(0, len(active), self.batch):
-                self._decode(active[start : start + self.batch])
+                _decode(decoder, active[start : start + self.batch])
             waiting = [row for row in active if row.orders]
             self._splice(waiting, maker)
             active = [row for row in waiting if not row.over]
         return [row.answer() for row in rows]
 
-    def _begin(self, requests: Sequence[Request]) -> list[_Row]:
+    def _begin(self, requests: Sequence[Request], decoder: BatchDecoder) -> list[_Row]:
         media = [part for request in requests for part in request.parts if isinstance(part, Media)]
         embeddings = iter(self.encoder.encode(media))
         rows = []
         for index, request in enumerate(requests):
-            row = _Row(self, index, request)
+            transcript = decoder.transcript(seed=request.seed, sampling=self.sampling)
+            row = _Row(self, index, request, transcript)
             for part in request.parts:
                 row.give(part, next(embeddings) if isinstance(part, Media) else None)
             row.ask()
@@ -151,57 +150,17 @@ class Answerer:
                 row.splice(result, next(embeddings) if isinstance(result, Media) else None)
             row.begin()
 
-    # ------------------------------------------------------------------------------------ decoding
 
-    @torch.inference_mode()
-    def _decode(self, rows: Sequence[_Row]) -> None:
-        """Let each row write until it waits for a medium, or is at its end.
-
-        Rows are padded at the end (b rows, s positions): a row's next token stands behind the padding in the
-        cache, and its true position is told to the LLM.
-        """
-        from transformers import DynamicCache
-
-        core = self.language.core
-        device = self.language.device
-        padded = self.language.collate([Example(row.spans, row.features) for row in rows])
-        batch = {name: value.to(device) for name, value in padded.items()}  # type: ignore[attr-defined]
-        cache = DynamicCache(config=core.config)
-        mask = batch["attention_mask"]
-        lengths = mask.sum(1)
-        ends, which = torch.unique(lengths - 1, return_inverse=True)
-        logits = core(
-            inputs_embeds=self.language.embed(batch),
-            attention_mask=mask,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=ends,
-        ).logits[torch.arange(len(rows), device=device), which]
-        live = list(rows)  # row i of the cache is `live[i]`, whether or not it goes on
-        while True:
-            tokens = [row.write(logit) for row, logit in zip(live, self._allowed(logits), strict=True)]
-            going = [place for place, row in enumerate(live) if row.going]
-            if not going:
-                return
-            if len(going) <= _SHRINK * len(live):
-                kept = torch.tensor(going, device=device)
-                cache.batch_select_indices(kept)
-                mask, lengths = mask[kept], lengths[kept]
-                live, tokens = [live[i] for i in going], [tokens[i] for i in going]
-            mask = torch.cat([mask, mask.new_ones(len(live), 1)], 1)
-            logits = core(
-                input_ids=torch.tensor(tokens, device=device)[:, None],
-                attention_mask=mask,
-                position_ids=lengths[:, None],
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
-            lengths = lengths + 1
-
-    def _allowed(self, logits: torch.Tensor) -> torch.Tensor:
-        """(b, vocabulary) float32, -inf for tokens that no answer may contain."""
-        return (logits.float() + self.language.token_bias).cpu()
+def _decode(decoder: BatchDecoder, rows: Sequence[_Row]) -> None:
+    """Let each row write until it waits for a medium, or is at its end."""
+    going = {row.transcript: row for row in rows}
+    while going:
+        for need in decoder.step([TokenNeeded(row.transcript, row.matcher) for row in going.values()]):
+            row = going[need.transcript]
+            row.write()
+            if not row.going:
+                del going[row.transcript]
+                decoder.release(row.transcript)
 
 
 def _written(made: Made, folder: Path) -> Media | GenerationError | None:
@@ -211,30 +170,23 @@ def _written(made: Made, folder: Path) -> Media | GenerationError | None:
 class _Row:
     """One answer in the making. `orders` are the calls it waits for; `over` once nothing may follow."""
 
-    def __init__(self, owner: Answerer, index: int, request: Request) -> None:
+    def __init__(self, owner: Answerer, index: int, request: Request, transcript: Transcript) -> None:
         self._owner = owner
-        self._script = owner.language.script
+        self.transcript = transcript
         self._index = index
         self._seed = request.seed
         self._parser = owner.parser()
-        self._matcher: Matcher | None = None
+        self.matcher: Matcher | None = None
         self._media: list[Media] = []
         self._parts: list[Part] = []
         self._made: list[Media | None] = []
         self._malformed: list[str] = []
-        self._run: list[int] = []  # tokens sampled since the last span
         self._left = owner.sampling.max_new_tokens
         self._calls = 0
         self._finish = FinishReason.LENGTH
-        self.spans: list[Span] = self._script.user_start(first=True)
-        self.features: dict[int, torch.Tensor] = {}
         self.orders: list[Order] = []
         self.over = False
-
-    @property
-    def length(self) -> int:
-        """Positions so far."""
-        return length(self.spans, self._owner.language.config.projector.k) + len(self._run)
+        transcript.add_user_start()
 
     @property
     def going(self) -> bool:
@@ -244,68 +196,69 @@ class _Row:
 
     def give(self, part: Text | Media, embedding: torch.Tensor | None) -> None:
         """A part of the request."""
-        if isinstance(part, Text):
-            self.spans += self._script.text(part.text)
-        elif embedding is not None:
-            self._add_medium(part, embedding)
+        with self._room():
+            if isinstance(part, Text):
+                self.transcript.add_text(part.text)
+            elif embedding is not None:
+                self._add_medium(part, embedding)
 
     def ask(self) -> None:
         """The request is complete."""
-        self.spans += self._script.user_end()
+        with self._room():
+            self.transcript.add_user_end()
         self.begin()
 
     def begin(self) -> None:
         """After the request, and after splices: less room, perhaps more media to refer to."""
-        room = self._owner.language.context_length - self.length
+        room = self._owner.language.context_length - len(self.transcript)
         self._left = min(self._left, room)
         if self._left <= 0:
             self._end()
         elif self._owner.mask is not None:
             sources = {number: medium.modality for number, medium in enumerate(self._media, start=1)}
             calls_left = self._owner.limits.max_calls - self._calls
-            self._matcher = self._owner.mask.start(sources, self._left, calls_left=calls_left)
+            self.matcher = self._owner.mask.start(sources, self._left, calls_left=calls_left)
 
     def splice(self, result: Media | GenerationError | None, embedding: torch.Tensor | None) -> None:
         """What came of the oldest open call."""
         del self.orders[0]
         self._made.append(result if isinstance(result, Media) else None)
-        if isinstance(result, Media) and embedding is not None:
-            self._parts.append(result)
-            self._add_medium(result, embedding)
-        elif isinstance(result, GenerationError):
-            self.spans += self._script.note(result.message)
+        with self._room():
+            if isinstance(result, Media) and embedding is not None:
+                self._parts.append(result)
+                self._add_medium(result, embedding)
+            elif isinstance(result, GenerationError):
+                self.transcript.add_note(result.message)
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Where something does not fit into the LLM's context, the answer is at its end."""
+        try:
+            yield
+        except ContextOverflow:
+            self._left = 0
 
     def _add_medium(self, medium: Media, embedding: torch.Tensor) -> None:
         self._media.append(medium)
         number = len(self._media)
-        self.spans += self._script.media(number, medium.modality)
-        self.features[number] = embedding
+        self.transcript.add_media(number, medium.modality, embedding)
         self._parser.add_source(number, medium.modality)
 
     # ------------------------------------------------------------------------------------- writing
 
-    def write(self, logits: torch.Tensor) -> int:
-        """Sample the next token from `logits` (vocabulary,) and read it. Rows that wait sample nothing."""
-        if not self.going:
-            return self._script.end
-        if self._matcher is not None:
-            logits = self._matcher.allow(logits)
-        token = choose(logits, self._owner.sampling, seed=self._seed, position=self.length)
-        if self._matcher is not None:
-            self._matcher.accept(token)
-        self._run.append(token)
+    def write(self) -> None:
+        """Sample the next token and read it."""
+        token = self.transcript.next_token(None if self.matcher is None else self.matcher.allow)
+        if self.matcher is not None:
+            self.matcher.accept(token)
         self._left -= 1
-        if token in self._script.ends:
+        if self.transcript.is_end(token):
             self._finish = FinishReason.STOP
             self._end()
-            return token
+            return
         self._read(self._parser.feed_ids((token,)))
-        if self.orders:
-            self.spans.append(Tokens(tuple(self._run), sampled=True))
-            self._run = []
-        elif self._left <= 0:
+        if not self.orders and self._left <= 0:
             self._end()
-        return token
 
     def _end(self) -> None:
         self._read(self._parser.close())

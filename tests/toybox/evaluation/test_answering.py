@@ -67,6 +67,9 @@ class Dictation:
     def start(self, sources: Mapping[int, Modality], tokens_left: int, *, calls_left: int) -> Matcher:
         return Dictated(list(self.tokens.get(len(sources), ())))
 
+    def allow(self, matchers: Sequence[Matcher], logits: torch.Tensor) -> torch.Tensor:
+        return torch.stack([matcher.allow(row) for matcher, row in zip(matchers, logits, strict=True)])
+
 
 class Dictated:
     def __init__(self, tokens: list[int]) -> None:
@@ -227,6 +230,16 @@ def test_what_is_no_call_is_text_and_noted(language: MultimodalLM, tmp_path: Pat
     assert answer.calls == ()
     assert len(answer.malformed) == 1
     assert "T-to-V" in answer.text
+
+
+def test_what_does_not_fit_ends_its_own_row(language: MultimodalLM, tmp_path: Path) -> None:
+    answerer = Answerer(
+        language, HashEncoder(), Catalogue(SPECS), tmp_path, sampling=Sampling(max_new_tokens=4)
+    )
+    asked = [Request((Text("~" * 2000),), 1), Request((Text("Hi"),), 2), Request((Text("~" * 2000),), 3)]
+    answers = answerer.answer(asked, maker)
+    assert [answer.finish for answer in answers[::2]] == [FinishReason.LENGTH] * 2
+    assert [bool(answer.text) for answer in answers] == [False, True, False]
 
 
 def test_no_requests_are_no_answers(language: MultimodalLM, tmp_path: Path) -> None:
