@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from modaverse.context import (
     Context,
@@ -38,7 +38,7 @@ from modaverse.context import (
     TextDelta,
     Usage,
 )
-from modaverse.errors import ContextOverflow, ModaVerseError
+from modaverse.errors import ContextOverflow, ModaVerseError, SettingsError
 from modaverse.interfaces import (
     EmbeddingsNeeded,
     GenerationRequest,
@@ -87,6 +87,12 @@ class AnswerSettings:
     overflow: Overflow = "error"
     splice_after: int = AFTER
     choosing: Choosing = Choosing()  # noqa: RUF009 - frozen
+
+    def __post_init__(self) -> None:
+        if self.splice not in get_args(Splice):
+            raise SettingsError(
+                f"there is no splice {self.splice!r}", hint=f"There are: {', '.join(get_args(Splice))}."
+            )
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modaverse.context import Media, Modality
-from modaverse.errors import CheckpointError, SettingsError
+from modaverse.errors import CheckpointError, ModelNotFound, SettingsError
 from modaverse.generation import GeneratorPool
 from modaverse.interfaces import Generator, Matcher, Place
 from modaverse.media import MediaLimits
@@ -18,7 +18,7 @@ from modaverse.settings import EncoderSettings, Profile
 if TYPE_CHECKING:
     import torch
 
-    from modaverse.imagebind.encoder import ImageBindEncoder
+    from modaverse.imagebind.encoder import ImageBindEncoder, Tokenizer
     from modaverse.language.model import MultimodalLM
 
 
@@ -146,6 +146,16 @@ class TrunkEncoder:
             rows.update(zip(places, embeddings.float().cpu(), strict=True))
         return torch.stack([rows[index] for index in range(len(media))]) if rows else torch.zeros(0, self.dim)
 
+    def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
+        """Embeddings of texts, in order: (n, dim) float32.
+
+        Raises:
+            CheckpointError: the weights hold no text side.
+            ModelNotFound: they, or its tokenizer, are not there.
+            SettingsError: its vocabulary is not CLIP's, and the profile names no tokenizer.
+        """
+        return self.trunk("text").encode_text(texts).float().cpu()
+
     def trunk(self, name: str) -> ImageBindEncoder:
         """The encoder that holds the trunk `name` alone, loaded."""
         import torch
@@ -158,6 +168,7 @@ class TrunkEncoder:
                 modalities=[name],
                 dtype=getattr(torch, self._settings.dtype),
                 device=self._device,
+                tokenizer=text_tokenizer(self._settings.tokenizer) if name == "text" else None,
                 limits=self._limits,
             )
             if encoder.dim != self.dim:
@@ -168,6 +179,30 @@ class TrunkEncoder:
                 )
             self._trunks[name] = encoder
         return self._trunks[name]
+
+
+def text_tokenizer(folder: Path | None) -> Tokenizer | None:
+    """What turns texts into ids (n, s), padded behind, with the tokenizer in `folder`; None without one.
+
+    Raises:
+        ModelNotFound: none lies there.
+    """
+    if folder is None:
+        return None
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ModelNotFound(
+            f"no tokenizer lies in {folder}", hint="Correct encoder.tokenizer of the profile."
+        ) from error
+
+    def ids(texts: Sequence[str]) -> torch.Tensor:
+        padded = tokenizer(list(texts), add_special_tokens=False, padding=True, return_tensors="pt")
+        return padded["input_ids"]  # type: ignore[no-any-return]
+
+    return ids
 
 
 class LazyMask:

@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from modaverse.context import Choice, Media
-from modaverse.errors import GenerationCancelled, GenerationError, ModaVerseError
+from modaverse.errors import GenerationCancelled, GenerationError, ModaVerseError, SettingsError
 from modaverse.interfaces import GenerationRequest, PendingCall, Pool
 
 Judge = Callable[[Sequence[Media], str], list[float]]
@@ -37,6 +37,14 @@ class Choosing:
     candidates: int = 1
     min_agreement: float | None = None
     max_retries: int = 1
+
+    def __post_init__(self) -> None:
+        if self.candidates < 1 or self.max_retries < 0 or not -1 <= (self.min_agreement or 0) <= 1:
+            raise SettingsError(
+                f"{self.candidates} candidates, an agreement of {self.min_agreement} and {self.max_retries} "
+                "retries make no sense",
+                hint="Draw 1 candidate or more, want an agreement of -1 to 1, and retry 0 times or more.",
+            )
 
     @property
     def looks(self) -> bool:
@@ -196,13 +204,23 @@ def _make(
     while True:
         first = retries * choosing.candidates
         seeds = [candidate_seed(request.seed, first + index) for index in range(choosing.candidates)]
-        made = _draw(errand, pool, [replace(request, seed=seed) for seed in seeds])
+        try:
+            made = _draw(errand, pool, [replace(request, seed=seed) for seed in seeds])
+        except ModaVerseError:
+            if not judged:
+                raise
+            break  # what was drawn before is better than nothing
         judged += zip(judge(made, request.prompt), made, strict=True)
-        agreement, media = max(judged, key=lambda one: one[0])
-        if agreement >= wanted or retries == choosing.max_retries:
-            errand.choice = Choice(agreement, len(judged), retries, agreement >= wanted)
-            return media
+        if max(map(_agreement, judged)) >= wanted or retries == choosing.max_retries:
+            break
         retries += 1
+    agreement, media = max(judged, key=_agreement)
+    errand.choice = Choice(agreement, len(judged), retries, agreement >= wanted)
+    return media
+
+
+def _agreement(judged: tuple[float, Media]) -> float:
+    return judged[0]
 
 
 def _made_by(source: Order) -> Media:

@@ -20,7 +20,8 @@ def reply_page(reply: Mapping[str, Any]) -> str:
     `usage`. A part is an object with a `type`:
 
         text           text
-        media          modality, path (relative to the page), number, mime, sha256
+        media          modality, path (relative to the page), number, mime, sha256; and choice, where it was
+                       compared with its prompt: agreement, drawn, retries, content
         meta_response  model, input, options, source
         failed         cause, hint
         malformed      raw, reason

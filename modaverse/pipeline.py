@@ -10,25 +10,31 @@ generators) when they are first needed.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import shutil
 import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from modaverse.assembly import assemble, media_limits
 from modaverse.chat_file import read_chat, write_chat
 from modaverse.context import Context, Event, Media, Text
-from modaverse.errors import InputError
+from modaverse.errors import InputError, ModelError
 from modaverse.generation import GeneratorPool
-from modaverse.interfaces import Sampling
+from modaverse.interfaces import Need, Sampling, Transcript
 from modaverse.media import MediaLimits, as_media
-from modaverse.orchestrator import AnswerSettings, Conversation, Orchestrator, Splice
+from modaverse.orchestrator import AnswerSettings, Choosing, Conversation, Orchestrator, Splice
 from modaverse.reply import Reply, ReplyBuilder
+from modaverse.saving import push_profile, save_profile
 from modaverse.settings import Profile, load_profile
+from modaverse.together import Steps, Together
+
+_log = logging.getLogger(__name__)
 
 Request = str | Sequence[Any]
 """Text, or a list in which text is `str` and everything else is a medium (see `modaverse.media.as_media`)."""
@@ -101,6 +107,21 @@ class ModaVerse:
         """A conversation whose context is kept from request to request."""
         return Chat(self)
 
+    def together(self) -> Together:
+        """Many requests at once: streams of conversations that begin from here on are admitted to it. An LLM
+        whose kind cannot read rows together writes them one by one.
+        """
+        from modaverse.language.model import MultimodalLM
+        from modaverse.language.together import BatchDecoder
+
+        orchestrator = self.orchestrator
+        if isinstance(orchestrator.language, MultimodalLM):
+            try:
+                orchestrator.language = BatchDecoder(orchestrator.language, mask=orchestrator.mask)
+            except ModelError as error:
+                _log.warning("%s", error.message)
+        return Together(orchestrator)
+
     def load_chat(self, folder: str | Path) -> Chat:
         """Go on with a chat that `Chat.save` wrote.
 
@@ -110,6 +131,23 @@ class ModaVerse:
         """
         context, record = read_chat(Path(folder), self.profile.name, self._limits)
         return Chat(self, self.orchestrator.restore(context, record))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the profile with its adapter to `folder`, from where `from_profile` loads it.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        save_profile(self.profile, Path(folder))
+
+    def push_to_hub(self, repository: str, *, private: bool = False) -> str:
+        """Upload what `save_pretrained` writes to a repository on the hub (owner/name); its address.
+
+        Raises:
+            SettingsError: the profile needs files that lie only on this machine.
+            StorageError: the hub does not take it.
+        """
+        return push_profile(self.profile, repository, private=private)
 
     def close(self) -> None:
         """Cancel what is being made and unload the generators."""
@@ -154,6 +192,9 @@ class Chat:
         temperature: float | None = None,
         top_p: float | None = None,
         max_new_tokens: int | None = None,
+        candidates: int | None = None,
+        min_agreement: float | None = None,
+        max_retries: int | None = None,
     ) -> AnswerStream:
         """Answer a request event by event. What is not given is the profile's.
 
@@ -164,18 +205,29 @@ class Chat:
             media: media that come before the prompt.
             seed: decides every token and every byte; drawn, and told by `Done`, where it is not given.
             constrained: keep the answer within the grammar.
-            splice: "wait" shows the LLM what was made, "none" does not.
+            splice: "wait" shows the LLM what was made, before it goes on; "deferred" lets it write on
+                meanwhile, up to a fixed place; "none" never shows it.
+            candidates: media that are drawn for each call; the one that agrees best with its prompt is kept.
+            min_agreement: below this agreement a call is asked again, at most `max_retries` times.
 
         Raises:
             InputError: a part of the request is no text and no medium, or the request is empty.
+            SettingsError: an option makes no sense.
             MediaError: a medium cannot be used.
         """
         owner, defaults = self._owner, self._owner.profile.answer
         parts = _parts(prompt, media, owner.folder, owner._limits)
+        if owner.profile.llm.adapter is None:
+            _check_words(parts, splice)
         sampling = Sampling(
             defaults.temperature if temperature is None else temperature,
             defaults.top_p if top_p is None else top_p,
             defaults.max_new_tokens if max_new_tokens is None else max_new_tokens,
+        )
+        choosing = Choosing(
+            defaults.candidates if candidates is None else candidates,
+            defaults.min_agreement if min_agreement is None else min_agreement,
+            defaults.max_retries if max_retries is None else max_retries,
         )
         settings = AnswerSettings(
             secrets.randbelow(2**31) if seed is None else seed,
@@ -183,15 +235,18 @@ class Chat:
             defaults.constrained if constrained is None else constrained,
             defaults.splice if splice is None else splice,
             defaults.overflow,
+            defaults.splice_after,
+            choosing,
         )
-        events = owner.orchestrator.stream(self._begun(), parts, settings)
+        conversation = self._begun()
+        steps = owner.orchestrator.steps(conversation, parts, settings)
         builder = ReplyBuilder(
             parts,
             spliced=settings.splice != "none",
             first_number=len(self.context.media) + 1,
             profile=owner.profile.name,
         )
-        return AnswerStream(events, builder, owner._turn)
+        return AnswerStream(steps, conversation.transcript, builder, owner._turn)
 
     def save(self, folder: str | Path) -> None:
         """Write the chat with its media to `folder`, from where `ModaVerse.load_chat` goes on.
@@ -211,12 +266,18 @@ class Chat:
 class AnswerStream(Iterator[Event]):
     """The events of one answer. When it is exhausted, `reply()` has the whole of it.
 
+    `steps` and `transcript` are for who answers many requests at once (`ModaVerse.together`), and takes the
+    steps instead of the events.
+
     Raises (`next`):
         InputError: another thread is just using the same `ModaVerse`.
     """
 
-    def __init__(self, events: Iterator[Event], builder: ReplyBuilder, turn: threading.Lock) -> None:
-        self._events = events
+    def __init__(
+        self, steps: Steps, transcript: Transcript, builder: ReplyBuilder, turn: threading.Lock
+    ) -> None:
+        self.steps = _noted(steps, builder)
+        self.transcript = transcript
         self._builder = builder
         self._turn = turn
 
@@ -230,11 +291,9 @@ class AnswerStream(Iterator[Event]):
                 hint="Use it in one thread at a time, or make one for each thread.",
             )
         try:
-            event = next(self._events)
+            return next(step for step in self.steps if not isinstance(step, Need))
         finally:
             self._turn.release()
-        self._builder.add(event)
-        return event
 
     def reply(self) -> Reply:
         """The whole answer.
@@ -246,13 +305,22 @@ class AnswerStream(Iterator[Event]):
 
     def close(self) -> None:
         """Give up: generators are cancelled, and the chat is as it was before the request."""
-        self._events.close()  # type: ignore[attr-defined]
+        self.steps.close()
 
     def __enter__(self) -> AnswerStream:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _noted(steps: Steps, builder: ReplyBuilder) -> Steps:
+    """`steps`, of which the builder sees every event."""
+    with closing(steps):
+        for step in steps:
+            if not isinstance(step, Need):
+                builder.add(step)
+            yield step
 
 
 def _parts(prompt: Request, media: Iterable[Any], folder: Path, limits: MediaLimits) -> list[Text | Media]:
@@ -269,3 +337,16 @@ def _parts(prompt: Request, media: Iterable[Any], folder: Path, limits: MediaLim
     if not parts:
         raise InputError("The request is empty", hint="Give a text, a medium, or both.")
     return parts
+
+
+def _check_words(parts: Iterable[Text | Media], splice: Splice | None) -> None:
+    """Raises:
+    InputError: an LLM without an adapter, and so without projectors, is to read media.
+    """
+    if any(isinstance(part, Media) for part in parts):
+        raise InputError(
+            "This profile's LLM reads no media: nothing was trained that would show them to it",
+            hint="Ask in words alone, or train an adapter with modaverse train.",
+        )
+    if splice not in (None, "none"):
+        raise InputError("This profile's LLM reads no media, made ones neither", hint='Say splice="none".')

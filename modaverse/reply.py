@@ -10,12 +10,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from modaverse.context import (
+    Choice,
     Done,
     Event,
     FinishReason,
@@ -39,7 +40,8 @@ class Reply:
     """One answer and the request it was made for.
 
     `record` has everything that happened, in order: the parts, and in their places what was malformed and
-    what failed. `first_number` is the number of the request's first medium in the context.
+    what failed. `first_number` is the number of the request's first medium in the context. `choices` says how
+    media were chosen that were compared with their prompts, by their number.
     """
 
     request: tuple[Text | Media, ...]
@@ -49,6 +51,7 @@ class Reply:
     usage: Usage
     profile: str = ""
     first_number: int = 1
+    choices: Mapping[int, Choice] = field(default_factory=dict)
 
     @property
     def parts(self) -> list[Part]:
@@ -93,7 +96,7 @@ class Reply:
         for parts in (self.request, self.record):
             described.append([])
             for part in parts:
-                described[-1].append(describe_record(part, number, folder))
+                described[-1].append(describe_record(part, number, folder, self.choices.get(number)))
                 number += isinstance(part, Media)
         reply = {
             "request": described[0],
@@ -120,6 +123,7 @@ class ReplyBuilder:
         self._first_number = first_number
         self._profile = profile
         self._record: list[Part | Malformed] = []
+        self._choices: dict[int, Choice] = {}
         self._done: Done | None = None
 
     def add(self, event: Event) -> None:
@@ -134,8 +138,10 @@ class ReplyBuilder:
                 self._record.append(event)
             case GenerationFailed(call=call):
                 self._record.insert(self._place(call), event)
-            case MediaReady(call=call, media=media):
+            case MediaReady(call=call, number=number, media=media, choice=choice):
                 self._record.insert(self._place(call), media)
+                if choice is not None:
+                    self._choices[number] = choice
             case Done():
                 self._done = event
 
@@ -158,6 +164,7 @@ class ReplyBuilder:
             self._done.usage,
             self._profile,
             self._first_number,
+            self._choices,
         )
 
     def _place(self, call: int) -> int:
@@ -213,11 +220,16 @@ def describe_part(part: Part, folder: Path) -> dict[str, Any]:
             return {"type": "failed", "call": call, "cause": cause, "hint": hint}
 
 
-def describe_record(part: Part | Malformed, number: int, folder: Path) -> dict[str, Any]:
-    """A part of a reply's request or record as reply.json holds it; `number` is that of a medium."""
+def describe_record(
+    part: Part | Malformed, number: int, folder: Path, choice: Choice | None = None
+) -> dict[str, Any]:
+    """A part of a reply's request or record as reply.json holds it; `number` is that of a medium, and
+    `choice` how it was chosen, where it was.
+    """
     match part:
         case Malformed(raw=raw, reason=reason):
             return {"type": "malformed", "raw": raw, "reason": reason}
         case Media():
-            return {**describe_part(part, folder), "number": number}
+            chosen = {} if choice is None else {"choice": asdict(choice)}
+            return {**describe_part(part, folder), "number": number, **chosen}
     return describe_part(part, folder)

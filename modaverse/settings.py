@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from modaverse.errors import SettingsError
+from modaverse.splicing import AFTER
 
 
 class Settings(BaseModel):
@@ -121,6 +122,8 @@ class EncoderSettings(Settings):
     """Folder or file of the weights."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the weights in memory."""
+    tokenizer: Path | None = None
+    """Folder of the tokenizer that its text side reads; CLIP's, as the published one, where none is given."""
 
 
 class GeneratorSettings(Settings):
@@ -149,8 +152,11 @@ class AnswerDefaults(Settings):
     """Dialect of the calls that the LLM writes: a name, or the path of a .lark file."""
     constrained: bool = True
     """Keep answers within the grammar by masking tokens."""
-    splice: Literal["wait", "none"] = "wait"
-    """`wait`: the LLM waits for each medium and knows it from there on. `none`: it never sees them."""
+    splice: Literal["wait", "deferred", "none"] = "wait"
+    """`wait`: the LLM waits for each medium and knows it from there on. `deferred`: it writes on, and media
+    are made side by side, up to a fixed place. `none`: it never sees them."""
+    splice_after: int = Field(default=AFTER, ge=0)
+    """Tokens that the LLM writes on with `deferred`; the place is the end of the sentence they end in."""
     temperature: float = Field(default=0.0, ge=0)
     """0 takes the likeliest token each time."""
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -159,6 +165,12 @@ class AnswerDefaults(Settings):
     """Tokens that the LLM may write in one answer."""
     max_calls: int = Field(default=16, ge=1)
     """Calls that one answer may make."""
+    candidates: int = Field(default=1, ge=1)
+    """Media that are drawn for each call; kept is the one that agrees best with its prompt."""
+    min_agreement: float | None = Field(default=None, ge=-1, le=1)
+    """Cosine of the embeddings of medium and prompt, below which a call is asked again."""
+    max_retries: int = Field(default=1, ge=0)
+    """How often a call may be asked again for that."""
     overflow: Literal["error", "forget"] = "error"
     """When a chat no longer fits into the LLM's context: an `error`, or `forget` its oldest requests."""
 
@@ -196,6 +208,7 @@ _PATHS = (
     ("llm", "path"),
     ("llm", "adapter"),
     ("encoder", "path"),
+    ("encoder", "tokenizer"),
     ("generators", "root"),
     ("generators", "cache"),
 )

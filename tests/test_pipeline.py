@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from modaverse.assembly import assemble
-from modaverse.context import Done, MediaReady, MetaResponse, Modality, Text, TextDelta
+from modaverse.assembly import assemble, text_tokenizer
+from modaverse.context import Done, GenerationFailed, MediaReady, MetaResponse, Modality, Text, TextDelta
 from modaverse.errors import (
     CheckpointError,
     GenerationError,
@@ -35,6 +35,7 @@ from modaverse.testing import (
     ScriptedGenerator,
     ScriptedLanguageModel,
     save_tiny_llm,
+    tiny_tokenizer,
 )
 
 CAT = '<meta>{"Model": "T-to-I", "Input": "a cat"}</meta>'
@@ -161,6 +162,40 @@ def test_without_splices_media_stand_beside_their_calls(scripted: Make) -> None:
     reply = scripted(f"One {CAT} two {CAT} three").run("Draw", splice="none")
     kinds = [type(part).__name__ for part in reply.parts]
     assert kinds == ["Text", "MetaResponse", "Media", "Text", "MetaResponse", "Media", "Text"]
+
+
+def test_a_reply_says_how_its_media_were_chosen(scripted: Make) -> None:
+    reply = scripted(f"{CAT} One.").run("Draw", candidates=3, seed=1)
+    assert {number: choice.drawn for number, choice in reply.choices.items()} == {1: 3}
+    assert scripted(f"{CAT} One.").run("Draw", seed=1).choices == {}
+
+
+def test_a_chat_keeps_its_failures(scripted: Make, tmp_path: Path) -> None:
+    failing = ScriptedGenerator("T-to-I", Modality.IMAGE, GenerationError("no paint", hint="Buy some."))
+    mv = scripted(f"A {CAT} b", generator=failing)
+    chat = mv.chat()
+    reply = chat.run("Draw")
+    failed = GenerationFailed(0, "no paint", "Buy some.")
+    assert reply.failures == [failed]
+    assert [type(part) for part in reply.parts] == [Text, MetaResponse, Text]
+    assert chat.context.turns[1].parts[2] == failed
+    chat.save(tmp_path / "chat")
+    assert mv.load_chat(tmp_path / "chat").context == chat.context
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"splice": "later"}, "no splice 'later'"),
+        ({"candidates": 0}, "0 candidates"),
+        ({"min_agreement": 2}, "agreement of 2"),
+        ({"max_retries": -1}, "-1 retries"),
+    ],
+)
+def test_options_that_make_no_sense(scripted: Make, option: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message) as caught:
+        scripted("Hm").run("Hi", **option)
+    assert caught.value.hint
 
 
 # -------------------------------------------------------------------------------------------- requests
@@ -407,6 +442,25 @@ def test_from_media_to_media_on_tiny_models(tiny_profile: Path, tmp_path: Path) 
     assert replies[1].usage == reply.usage
 
 
+def test_many_requests_at_once_are_answered_as_each_alone(tiny_profile: Path, tmp_path: Path) -> None:
+    sound = Waveform(np.sin(np.arange(16000, dtype=np.float32))[:, None] / 3, 16000)
+    asked: list[tuple[str, list[Any], int]] = [("Draw what you hear.", [sound], 3), ("Draw a cat.", [], 4)]
+    with tiny(tiny_profile, tmp_path / "alone", pictures()) as mv:
+        alone = [mv.run(prompt, media, seed=seed) for prompt, media, seed in asked]
+    with tiny(tiny_profile, tmp_path / "together", pictures()) as mv:
+        together = mv.together()
+        streams = [mv.stream(prompt, media, seed=seed) for prompt, media, seed in asked]
+        for stream in streams:
+            together.admit(stream.steps, stream.transcript)
+        while together:
+            together.step()
+        for stream, expected in zip(streams, alone, strict=True):
+            reply = stream.reply()
+            assert (reply.text, reply.usage) == (expected.text, expected.usage)
+            assert reply.meta_responses == expected.meta_responses
+        assert mv.run(*asked[0][:2], seed=0).text == alone[0].text  # one at a time goes on as before
+
+
 def test_a_saved_chat_goes_on_as_it_would_have(tiny_profile: Path, tmp_path: Path) -> None:
     sound = Waveform(np.sin(np.arange(16000, dtype=np.float32))[:, None] / 3, 16000)
     answers = []
@@ -441,6 +495,18 @@ def test_a_profile_without_generators_makes_text_only(tiny_profile: Path, tmp_pa
         assert (reply.meta_responses, reply.malformed) == ([], [])
         free = mv.run("Draw what you hear.", [sound], constrained=False)
         assert free.malformed[0].raw == CAT
+
+
+def test_the_encoder_reads_text_with_the_tokenizer_of_the_profile(tiny_profile: Path, tmp_path: Path) -> None:
+    assert text_tokenizer(None) is None
+    ids = text_tokenizer(tiny_profile / "llm")
+    assert ids is not None
+    both, one = ids(["Draw what you hear.", "a"]), ids(["a"])
+    assert (both.shape[0], one.shape) == (2, (1, 1))
+    assert both[1, 0] == one[0, 0]
+    assert set(both[1, 1:].tolist()) == {tiny_tokenizer().pad_token_id}
+    with pytest.raises(ModelNotFound, match="no tokenizer lies in"):
+        text_tokenizer(tmp_path / "nowhere")
 
 
 def test_parts_that_are_missing_or_do_not_fit_are_named(tiny_profile: Path, tmp_path: Path) -> None:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from modaverse.cli.guard import complain, guarded
-from modaverse.cli.run import ProfileOption, answer, display_of
+from modaverse.cli.run import (
+    AgreementOption,
+    CandidatesOption,
+    ProfileOption,
+    RetriesOption,
+    SpliceOption,
+    answer,
+    display_of,
+)
 
 if TYPE_CHECKING:
     from modaverse.pipeline import Chat
@@ -28,6 +36,10 @@ def chat(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of the first request; then one more each.")
     ] = None,
+    splice: SpliceOption = None,
+    candidates: CandidatesOption = None,
+    min_agreement: AgreementOption = None,
+    max_retries: RetriesOption = None,
 ) -> None:
     """Talk: each request knows what was said and made before. Reads requests line by line."""
     from modaverse.cli.output import output_folder
@@ -36,13 +48,22 @@ def chat(
     with output_folder(out) as folder, ModaVerse.from_profile(profile, folder=folder / "media") as engine:
         held = (folder / "chat.json").exists()
         conversation = engine.load_chat(folder) if held else engine.load().chat()
-        code = converse(conversation, folder, seed)
+        code = converse(
+            conversation,
+            folder,
+            seed,
+            splice=splice,
+            candidates=candidates,
+            min_agreement=min_agreement,
+            max_retries=max_retries,
+        )
     if code:
         raise typer.Exit(code)
 
 
-def converse(chat: Chat, folder: Path, seed: int | None) -> int:
-    """Answer requests until there are no more; the exit code of the last error, or 0.
+def converse(chat: Chat, folder: Path, seed: int | None, **options: Any) -> int:
+    """Answer requests until there are no more, with the options of `Chat.stream`; the exit code of the last
+    error or failed generator, or 0.
 
     The chat is saved after each answer. What goes wrong with one request is said, and the chat goes on as
     if it had not been made; so it does after Ctrl-C.
@@ -59,7 +80,8 @@ def converse(chat: Chat, folder: Path, seed: int | None) -> int:
                 command(line, media)
                 continue
             display = display_of(json=False)
-            answer(chat.stream(line, media, seed=seed), display)
+            if answer(chat.stream(line, media, seed=seed, **options), display):
+                code = 1
             media, seed = [], None if seed is None else seed + 1
             chat.save(folder)
         except ModaVerseError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from modaverse.pipeline import AnswerStream
 
 ProfileOption = Annotated[str, typer.Option(help="Name of a profile, its TOML file, or a trained folder.")]
+SpliceOption = Annotated[
+    Literal["wait", "deferred", "none"] | None,
+    typer.Option(help="Does the LLM wait for media, write on up to a fixed place, or never see them?"),
+]
+CandidatesOption = Annotated[
+    int | None, typer.Option(min=1, help="Media drawn for each call; kept is what fits its prompt best.")
+]
+AgreementOption = Annotated[
+    float | None,
+    typer.Option(min=-1, max=1, help="Ask again where medium and prompt agree less (cosine of embeddings)."),
+]
+RetriesOption = Annotated[int | None, typer.Option(min=0, help="How often a call is asked again for that.")]
 
 
 @guarded
@@ -36,6 +48,10 @@ def run(
         bool | None,
         typer.Option(help="Keep the LLM within the grammar of calls, or not; the profile says else."),
     ] = None,
+    splice: SpliceOption = None,
+    candidates: CandidatesOption = None,
+    min_agreement: AgreementOption = None,
+    max_retries: RetriesOption = None,
 ) -> None:
     """Answer one request: show the reply as it is made, and save it as a page."""
     from modaverse.cli.output import output_folder
@@ -49,7 +65,16 @@ def run(
     from modaverse.pipeline import ModaVerse
 
     with output_folder(out) as folder, ModaVerse.from_profile(profile, folder=folder / "media") as engine:
-        stream = engine.stream(text, media or (), seed=seed, constrained=constrained)
+        stream = engine.stream(
+            text,
+            media or (),
+            seed=seed,
+            constrained=constrained,
+            splice=splice,
+            candidates=candidates,
+            min_agreement=min_agreement,
+            max_retries=max_retries,
+        )
         failed = answer(stream, display)
         display.saved(stream.reply().save(folder))
     if failed:

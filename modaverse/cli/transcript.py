@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
 from modaverse.context import (
+    Choice,
     Done,
     Event,
     GenerationFailed,
@@ -72,8 +73,10 @@ class Plain:
                 self._line(spelled(event), "call")
             case GenerationProgress():
                 self._progress(event)
-            case MediaReady(number=number, media=media):
+            case MediaReady(number=number, media=media, choice=choice):
                 self._line(f"[{number}: {media.modality.value}] {nearby(media.path)}", "medium")
+                if choice is not None:
+                    self._line(f"({chosen(choice)})", "note")
             case GenerationFailed(cause=cause, hint=hint):
                 self._line(f"[failed] {cause}", "fault")
                 if hint:
@@ -194,6 +197,14 @@ def spelled(call: MetaResponse) -> str:
     extra = {"Options": dict(call.options)} if call.options else {}
     source = {"Source": call.source} if call.source is not None else {}
     return f"<meta>{json.dumps({**body, **extra, **source}, ensure_ascii=False)}</meta>"
+
+
+def chosen(choice: Choice) -> str:
+    """How a medium was chosen, in words."""
+    said = f"best of {choice.drawn}, agreement {choice.agreement:.2f}"
+    if choice.retries:
+        said += f", asked again {choice.retries} time{'s' if choice.retries > 1 else ''}"
+    return said if choice.content else f"{said}, less than wanted"
 
 
 def nearby(path: Path) -> str:

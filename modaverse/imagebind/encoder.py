@@ -154,7 +154,7 @@ class ImageBindEncoder:
 
     def _text_ids(self, texts: Sequence[str]) -> Tensor:
         if self._tokenizer is not None:
-            return self._tokenizer(texts)
+            return self._tokenizer(texts)[:, : self.config.text_context_length]
         clip = clip_tokenizer()
         if (self.config.text_vocab_size, self.config.text_context_length) != (
             clip.vocab_size,

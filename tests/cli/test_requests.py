@@ -174,3 +174,29 @@ def test_a_file_is_given_to_the_next_request_only(modaverse, script, typed, tmp_
     assert modaverse("chat").returncode == 0
     kinds = [entry[0] for entry in language.transcripts[0].log if entry[0] in ("media", "text")]
     assert kinds == ["media", "text", "text"]
+
+
+def test_choosing_and_deferring_are_options(modaverse, script, tmp_path: Path) -> None:
+    script(f"{CAT} It is on its way.", " A cat.")
+    options = ("--candidates", "2", "--min-agreement", "1", "--max-retries", "1", "--splice", "deferred")
+    result = modaverse("run", "Draw a cat.", "--out", "reply", *options)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert (lines[1], lines[4]) == ("It is on its way.", "A cat.")
+    assert lines[2].startswith("[1: image]")
+    assert lines[3].startswith("(best of 4, agreement ")
+    assert lines[3].endswith(", asked again 1 time, less than wanted)")
+    media = next(
+        part for part in json.loads((tmp_path / "reply/reply.json").read_text())["parts"] if "path" in part
+    )
+    assert (media["choice"]["drawn"], media["choice"]["retries"]) == (4, 1)
+    assert "asked again 1 time, less than wanted" in (tmp_path / "reply/reply.html").read_text()
+
+
+def test_a_failed_generator_shows_in_the_exit_code_of_a_chat(modaverse, script, typed) -> None:
+    script(f"{CAT} Sorry.", "Bye.", results=[GenerationError("no paint", hint="Buy some.")])
+    typed("Draw a cat.\nThanks\n")
+    result = modaverse("chat")
+    assert result.returncode == 1
+    assert "[failed] no paint" in result.stdout
+    assert "Bye." in result.stdout

@@ -104,6 +104,7 @@ def test_events_as_json_lines() -> None:
             "mime": "image/png",
             "sha256": "ab" * 32,
         },
+        "choice": None,
     }
     assert rows[9]["options"] == {"seconds": 2}
     assert rows[9]["source"] == 1
