@@ -16,6 +16,7 @@ PACKAGES = {
     "generators": "modaverse/generators",
     "grammars": "modaverse/grammars",
     "profiles": "modaverse/profiles",
+    "datasets/wordings": "modaverse/wordings",
 }
 
 

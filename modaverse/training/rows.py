@@ -19,6 +19,7 @@ registered resolves (`toybox:image?thing=cat&...`). `about` may hold anything; n
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -124,6 +125,9 @@ def write_jsonl(path: Path, rows: Iterable[Row]) -> int:
         raise StorageError(
             f"cannot write {path}: {error.strerror or error}", hint="Check the disk and the permissions."
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.unlink()  # left over only where something went wrong
     return count
 
 
