@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from modaverse.cli.batch import batch
 from modaverse.cli.chat import chat
 from modaverse.cli.data import data
 from modaverse.cli.doctor import doctor
@@ -31,6 +32,7 @@ app.command()(profiles)
 app.command()(doctor)
 app.command(cls=TrainCommand, context_settings=PASS_ON)(train)
 app.command("eval")(evaluate)
+app.add_typer(batch)
 app.add_typer(data)
 app.add_typer(generators)
 app.add_typer(toybox)
