@@ -104,10 +104,10 @@ class Call(Table):
 
     model: str = Field(description="What a meta-response names: T-to-I, TI-to-I, I-to-V, …")
     pipeline: str = Field(description="Name of the pipeline class in diffusers.")
-    makes: Modality
+    makes: Modality = Field(description="Modality of what is made.")
     source: Modality | None = Field(None, description="Modality of Source, where the call needs one.")
     deprecated: bool = Field(False, description="Whether the class lies in diffusers' deprecated folder.")
-    prompt_argument: str = "prompt"
+    prompt_argument: str = Field("prompt", description="Argument of the pipeline that takes the prompt.")
     run: str = Field("call", description="How the pipeline is run (runners.RUNNERS).")
     prepare: str = Field("", description="How Source becomes arguments (conversions.SOURCES).")
     output: str = Field(description="How the pipeline's output is read (conversions.OUTPUTS).")
@@ -118,7 +118,7 @@ class Call(Table):
         default_factory=dict,
         description="Settings of the pipeline object itself that differ from the saved ones.",
     )
-    options: dict[str, Option] = Field(default_factory=dict)
+    options: dict[str, Option] = Field(default_factory=dict, description="What the LLM may set, by name.")
     fps: float | None = Field(None, gt=0, description="Frames per second of a clip.")
     frame_step: int = Field(1, ge=1, description="Clips have a multiple of this many frames, plus one.")
     source_size: tuple[int, int] | None = Field(
@@ -126,7 +126,10 @@ class Call(Table):
         description="Width and height that Source is scaled to, where width and height are no arguments.",
     )
     sample_rate: int | None = Field(None, gt=0, description="Samples per second of a sound, in Hz.")
-    max_input_chars: int = Field(1000, ge=1)
+    max_input_chars: int = Field(1000, ge=1, description="Characters that a prompt may have.")
+    together: bool = Field(
+        False, description="Whether several prompts can share one run of the pipeline, as was tried."
+    )
 
     @model_validator(mode="after")
     def _holds_together(self) -> Call:
@@ -155,8 +158,8 @@ class Card(Table):
     kind: Literal["diffusers"] = Field("diffusers", description="What runs it: a pipeline of diffusers.")
     name: str = Field(description="Lower-case name; also the name of the file.")
     summary: str = Field(description="One line on what it makes and how well.")
-    licence: Licence
-    weights: Weights
+    licence: Licence = Field(description="The terms of the weights.")
+    weights: Weights = Field(description="Where they lie.")
     memory_gb: dict[Precision, float] = Field(
         description="Memory needed while running, by precision, in 10^9 bytes: measured for mini, "
         "reckoned from the bytes of the weights for the others.",
@@ -166,7 +169,7 @@ class Card(Table):
         description="Precision that the weights are loaded in unless told otherwise."
     )
     requires: tuple[str, ...] = Field((), description="Python packages that its pipeline needs besides ours.")
-    calls: tuple[Call, ...] = Field(min_length=1)
+    calls: tuple[Call, ...] = Field(min_length=1, description="What it answers, and how.")
 
     @model_validator(mode="after")
     def _holds_together(self) -> Card:

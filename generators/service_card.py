@@ -23,7 +23,9 @@ from .card import Licence, Table, check_names, object_schema
 class Service(Table):
     """Where a service answers, and what one call of it may cost."""
 
-    url: str = Field(description="Address that calls are posted to; https, or http on this machine.")
+    url: str = Field(
+        description="Address that calls are posted to; http only for this machine, or without a key."
+    )
     key: str | None = Field(
         None,
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
@@ -72,7 +74,7 @@ class ServiceCall(Table):
     """One kind of call, and how the service is asked for it."""
 
     model: str = Field(description="What a meta-response names: T-to-I, T-to-A, …")
-    makes: Modality
+    makes: Modality = Field(description="Modality of what is made.")
     answer: Literal["json", "body"] = Field(
         description="`json`: the file stands in data[0].b64_json, as pictures do. `body`: the answer is it, "
         "as speech is."
@@ -80,8 +82,10 @@ class ServiceCall(Table):
     prompt_argument: str = Field("prompt", description="Name of the prompt in what is posted.")
     seed_argument: str | None = Field(None, description="Name of the seed, where the service takes one.")
     arguments: dict[str, Any] = Field(default_factory=dict, description="What else is posted with each call.")
-    options: dict[str, ServiceOption] = Field(default_factory=dict)
-    max_input_chars: int = Field(1000, ge=1)
+    options: dict[str, ServiceOption] = Field(
+        default_factory=dict, description="What the LLM may set, by name."
+    )
+    max_input_chars: int = Field(1000, ge=1, description="Characters that a prompt may have.")
 
     def spec(self) -> CallSpec:
         """What may be called, for the catalogue."""
@@ -101,8 +105,8 @@ class ServiceCard(Table):
     name: str = Field(description="Lower-case name; also the name of the file.")
     summary: str = Field(description="One line on what it makes and how well.")
     licence: Licence = Field(description="The terms of the service.")
-    service: Service
-    calls: tuple[ServiceCall, ...] = Field(min_length=1)
+    service: Service = Field(description="Where it answers, and what it may cost.")
+    calls: tuple[ServiceCall, ...] = Field(min_length=1, description="What it answers, and how.")
 
     @model_validator(mode="after")
     def _holds_together(self) -> ServiceCard:

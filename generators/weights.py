@@ -2,7 +2,8 @@
 
 A checkpoint is somebody else's data. Nothing in it may run: the folder is looked through before diffusers
 opens it, and is refused if it holds pickled weights in place of safetensors, Python files, a configuration
-that names code (`auto_map`, custom components), or a path that leads out of the folder.
+that names code (`auto_map`, custom components, kernels to fetch) or another model, or a path that leads out
+of the folder.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from modaverse.errors import CheckpointError, ModelNotFound
@@ -21,6 +23,7 @@ from .card import Card
 _LIBRARIES = {"diffusers", "transformers"}
 _PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5"}
 _SETTINGS = ["*.json", "*.txt", "*.model", "*.jinja"]
+_KERNELS = ("attn_implementation", "attn_implementation_internal", "experts_implementation")
 _NAME = re.compile(r"\w+")
 
 
@@ -85,17 +88,22 @@ def check_safe(folder: Path) -> None:
             raise _refused(folder, path, "is Python code")
         if path.suffix == ".json":
             _check_json(folder, path)
-    index = _read_json(folder, folder / "model_index.json")
+    _check_index(folder, folder / "model_index.json")
+    for path in folder.glob("*/**/model_index.json"):  # a component may be a pipeline itself
+        _check_index(folder, path)
+
+
+def _check_index(folder: Path, path: Path) -> None:
+    index = _read_json(folder, path)
     if not isinstance(index.get("_class_name"), str):
-        raise _refused(folder, folder / "model_index.json", "names no pipeline class of diffusers")
+        raise _refused(folder, path, "names no pipeline class of diffusers")
     for name, entry in index.items():
         if not name.startswith("_") and isinstance(entry, list):
-            _check_component(folder, name, entry)
+            _check_component(folder, path, name, entry)
 
 
-def _check_component(folder: Path, name: str, entry: list[Any]) -> None:
+def _check_component(folder: Path, index: Path, name: str, entry: list[Any]) -> None:
     """A component is [library, class]; both null where an optional one is left out."""
-    index = folder / "model_index.json"
     if len(entry) != 2 or not _NAME.fullmatch(name):
         raise _refused(folder, index, f"has a component that is none: {name!r}")
     library, kind = entry
@@ -105,7 +113,7 @@ def _check_component(folder: Path, name: str, entry: list[Any]) -> None:
         raise _refused(folder, index, f"takes {name} from {library!r}, which is no library of pipelines")
     if not isinstance(kind, str) or not _NAME.fullmatch(kind):
         raise _refused(folder, index, f"names a class that is none: {kind!r}")
-    files = [path for path in _files(folder) if path.is_relative_to(folder / name)]
+    files = [path for path in _files(folder) if path.is_relative_to(index.parent / name)]
     pickled = [path for path in files if path.suffix in _PICKLED]
     if pickled and not any(path.suffix == ".safetensors" for path in files):
         raise _refused(folder, pickled[0], "is a pickle, and there is no safetensors file beside it")
@@ -118,26 +126,45 @@ def _is_pipeline_module(library: Any) -> bool:
     return (
         isinstance(library, str)
         and _NAME.fullmatch(library) is not None
-        and hasattr(diffusers.pipelines, library)
+        and isinstance(getattr(diffusers.pipelines, library, None), ModuleType)
     )
 
 
 def _check_json(folder: Path, path: Path) -> None:
     content = _read_json(folder, path)
-    if "auto_map" in content:
-        raise _refused(folder, path, "names code to import (auto_map)")
-    if "custom_pipelines" in content or "_custom_pipeline" in content:
-        raise _refused(folder, path, "names a custom pipeline")
+    for table in _tables(content):
+        # In a vocabulary any word can be a key; its value is then a number.
+        given = {key: value for key, value in table.items() if not isinstance(value, int | float)}
+        if "auto_map" in given:
+            raise _refused(folder, path, "names code to import (auto_map)")
+        if "custom_pipelines" in given or "_custom_pipeline" in given:
+            raise _refused(folder, path, "names a custom pipeline")
+        kernels = [value for key, value in given.items() if key.endswith(_KERNELS)]
+        if any("/" in str(value) for value in kernels):
+            raise _refused(folder, path, "names a kernel to fetch")
+    if path.name == "adapter_config.json" and "base_model_name_or_path" in content:
+        raise _refused(folder, path, "names another model to load")
     shards = content.get("weight_map")
     for shard in sorted(set(shards.values())) if isinstance(shards, dict) else ():
         if not isinstance(shard, str) or Path(shard).name != shard:
             raise _refused(folder, path, f"names a shard outside of its folder: {shard!r}")
 
 
+def _tables(content: Any) -> Iterator[dict[str, Any]]:
+    """Every object within a JSON value, however deep."""
+    open_ones = [content]
+    while open_ones:
+        value = open_ones.pop()
+        if isinstance(value, dict):
+            yield value
+        inner = value.values() if isinstance(value, dict) else value
+        open_ones += [part for part in inner if isinstance(part, dict | list)]
+
+
 def _read_json(folder: Path, path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _refused(folder, path, "cannot be read") from error
     return content if isinstance(content, dict) else {}
 

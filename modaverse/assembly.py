@@ -38,8 +38,10 @@ def assemble(profile: Profile, folder: Path) -> Orchestrator:
     pool = GeneratorPool(
         generators,
         folder,
-        memory_budget=None if settings.memory_gb is None else round(settings.memory_gb * 1e9),
+        memory_budget=_bytes(settings.memory_gb),
+        parking=_bytes(settings.parking_gb),
         workers=settings.workers,
+        batch=settings.batch,
         deadline=settings.deadline,
         cache=settings.cache,
     )
@@ -53,6 +55,10 @@ def assemble(profile: Profile, folder: Path) -> Orchestrator:
         grammar=profile.answer.grammar,
         limits=Limits(max_calls=profile.answer.max_calls),
     )
+
+
+def _bytes(gigabytes: float | None) -> int | None:
+    return None if gigabytes is None else round(gigabytes * 1e9)
 
 
 def load_language(profile: Profile, device: torch.device, *, merge: bool = True) -> MultimodalLM:

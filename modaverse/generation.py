@@ -4,118 +4,45 @@
                          └no─► waiting ─► admitted ─► thread: load, generate, write ─► Call, finished
                                              │
                      a worker is free, the generator is free, and its weights fit beside those
-                     that are in use (idle ones are evicted, least recently used first)
+                     that are in use (idle ones make room, least recently used first: they are
+                     parked in the machine's own memory where they can be, or else unloaded)
 
-One lock guards the pool's books; it is never held while a generator loads or runs. A call is one thread for
-as long as it runs, so that a generator which ignores its deadline holds up nobody but itself: its caller
+One lock guards the pool's books; it is never held while a generator loads or runs. A run is one thread for
+as long as it takes, so that a generator which ignores its deadline holds up nobody but itself: its caller
 gets the timeout at once, and its place among the workers is given to the next.
 
-Time decides when a call runs, never what it makes: what a generator is told is the request alone.
+Time decides when a call runs, never what it makes: what a generator is told is the request alone. The
+exception must be asked for: with `batch` above 1, calls that wait and are alike may share a run where that
+was measured to be quicker, and sums in another order may round differently.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
+from modaverse.batching import Pace
 from modaverse.context import Media
 from modaverse.errors import (
-    GenerationCancelled,
     GenerationError,
     GenerationOutOfMemory,
     GenerationTimeout,
     ModaVerseError,
     SettingsError,
 )
-from modaverse.interfaces import CallSpec, GenerationRequest, Generator
+from modaverse.interfaces import CallSpec, Decoded, GenerationRequest, Generator
 from modaverse.media import write_media
-from modaverse.resident import Resident, Shelf, residents_of
+from modaverse.pending import Call, Job, Run
+from modaverse.resident import Resident, Shelf, half_of_memory, residents_of
 from modaverse.result_cache import ResultCache, request_key
 
+__all__ = ["Call", "GeneratorPool"]
+
 _JOIN_SECONDS = 5.0
-
-
-class Call:
-    """One request on its way. Any number of threads may look at it."""
-
-    def __init__(self, request: GenerationRequest, wake: Callable[[], None]) -> None:
-        self.request = request
-        self._wake = wake
-        self._changed = threading.Condition()
-        self._steps: list[tuple[int, int]] = []
-        self._media: Media | None = None
-        self._error: ModaVerseError | None = None
-        self._finished = False
-        self._told: list[Callable[[], object]] = []  # whom to tell when it is finished
-
-    @property
-    def done(self) -> bool:
-        return self._finished
-
-    def events(self) -> Iterator[tuple[int, int]]:
-        """(step, steps) after each step so far and as they come, until the call is finished."""
-        seen = 0
-        finished = False
-        while not finished:
-            with self._changed:
-                while not self._finished and len(self._steps) == seen:
-                    self._changed.wait()
-                news = self._steps[seen:]
-                finished = self._finished
-            yield from news
-            seen += len(news)
-
-    def result(self, timeout: float | None = None) -> Media:
-        """What was made; waits for it.
-
-        Raises:
-            GenerationError: why nothing was made; StorageError where it could not be written.
-            TimeoutError: `timeout` seconds passed; the call goes on.
-        """
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._finished, timeout):
-                raise TimeoutError(f"{self.request.model} is still at work after {timeout:g} s")
-        if self._error is not None:
-            raise self._error
-        if self._media is None:
-            raise GenerationError(f"{self.request.model} made nothing", hint="Report this as a bug.")
-        return self._media
-
-    def when_done(self, call: Callable[[], object]) -> None:
-        """Call `call` once, in some thread, when the call is finished; at once where it is."""
-        with self._changed:
-            if not self._finished:
-                self._told.append(call)
-                return
-        call()
-
-    def cancel(self) -> None:
-        """Nobody wants it any more. Returns at once; the generator stops after its present step."""
-        self._finish(
-            error=GenerationCancelled(
-                f"{self.request.model} was cancelled", hint="Ask again if it is wanted."
-            )
-        )
-        self._wake()
-
-    def _step(self, step: int, steps: int) -> None:
-        with self._changed:
-            if not self._finished:
-                self._steps.append((step, steps))
-                self._changed.notify_all()
-
-    def _finish(self, *, media: Media | None = None, error: ModaVerseError | None = None) -> None:
-        """The first to finish a call decides how; later ones change nothing."""
-        with self._changed:
-            if self._finished:
-                return
-            self._media, self._error, self._finished = media, error, True
-            self._changed.notify_all()
-        for call in self._told:
-            call()
 
 
 class GeneratorPool:
@@ -125,7 +52,9 @@ class GeneratorPool:
         generators: one for each `Model`; two for one name are refused.
         folder: where what is made is written.
         memory_budget: bytes that loaded weights may take together; None for no limit.
-        workers: calls that run side by side.
+        parking: bytes of the machine's own memory that idle weights of a GPU may take; half of it by default.
+        workers: runs that go on side by side.
+        batch: calls that may share a run; with 1, what is made never depends on what else was waiting.
         deadline: seconds that a call may take from its submission, loading included; None for no limit.
         cache: folder of a cache that outlives the process; None keeps results for this process only.
 
@@ -139,14 +68,16 @@ class GeneratorPool:
         folder: Path,
         *,
         memory_budget: int | None = None,
+        parking: int | None = None,
         workers: int = 2,
+        batch: int = 1,
         deadline: float | None = 600.0,
         cache: Path | None = None,
     ) -> None:
-        if workers < 1 or (deadline is not None and deadline <= 0):
+        if workers < 1 or batch < 1 or (deadline is not None and deadline <= 0):
             raise SettingsError(
-                f"a pool of {workers} workers with a deadline of {deadline} s cannot work",
-                hint="Give at least one worker and a positive deadline.",
+                f"a pool of {workers} workers, a batch of {batch} and a deadline of {deadline} s cannot work",
+                hint="Give at least one worker, a batch of at least 1 and a positive deadline.",
             )
         self._generators: dict[str, Generator] = {}
         for generator in generators:
@@ -159,12 +90,14 @@ class GeneratorPool:
         self._residents = residents_of(self._generators)
         self.folder = folder
         self._workers = workers
+        self._batch = batch
         self._deadline = deadline
         self._cache = ResultCache(cache)
-        self._shelf = Shelf(memory_budget)
+        self._pace = Pace()
+        self._shelf = Shelf(memory_budget, half_of_memory() if parking is None else parking)
         self._state = threading.Condition()
-        self._waiting: list[_Job] = []
-        self._running: list[_Job] = []
+        self._waiting: list[Job] = []
+        self._running: list[Run] = []
         self._threads: set[threading.Thread] = set()
         self._clock: threading.Thread | None = None
         self._closed = False
@@ -184,8 +117,8 @@ class GeneratorPool:
         with self._state:
             if resident is None or self._closed or resident in self._shelf:
                 return
-            if not any(job.resident is resident for job in (*self._waiting, *self._running)):
-                self._enqueue(_Job(self._generators[model], resident, None, None, None))
+            if not any(job.resident is resident for job in self._jobs()):
+                self._enqueue(Job(self._generators[model], resident))
 
     def submit(self, request: GenerationRequest) -> Call:
         """Start a call; returns at once.
@@ -199,23 +132,27 @@ class GeneratorPool:
                 f"no generator answers {request.model}", hint=f"There are: {', '.join(self._generators)}."
             )
         call = Call(request, self._wake)
-        key = request_key(request, _fingerprint(generator))
-        known = self._cache.find(key, self.folder)
-        if known is not None:
-            call._finish(media=known)
+        job = Job(
+            generator,
+            self._residents[request.model],
+            call,
+            deadline=None if self._deadline is None else time.monotonic() + self._deadline,
+            key=request_key(request, _fingerprint(generator), batch=self._batch),
+            kind=_kind(generator, request) if self._batch > 1 else None,
+        )
+        if self._finish_from_cache(job):
             return call
-        deadline = None if self._deadline is None else time.monotonic() + self._deadline
         with self._state:
             if self._closed:
                 raise GenerationError("the pool is closed", hint="Open the pipeline again.")
-            self._enqueue(_Job(generator, self._residents[request.model], call, deadline, key))
+            self._enqueue(job)
         return call
 
     def close(self) -> None:
         """Cancel what waits or runs, and unload all; returns once the threads are gone, or after 5 s."""
         with self._state:
             self._closed = True
-            jobs = [*self._waiting, *self._running]
+            jobs = self._jobs()
             threads = [*self._threads, *([self._clock] if self._clock else [])]
             self._waiting.clear()
             self._state.notify_all()
@@ -226,9 +163,10 @@ class GeneratorPool:
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
         with self._state:
-            idle = self._shelf.idle(self._in_use())
+            idle = self._shelf.everything(self._in_use())
+            for resident in idle:
+                self._shelf.remove(resident)
         for resident in idle:
-            self._shelf.remove(resident)
             resident.unload()
 
     def __enter__(self) -> GeneratorPool:
@@ -239,7 +177,10 @@ class GeneratorPool:
 
     # ----------------------------------------------------- scheduling (the caller holds self._state)
 
-    def _enqueue(self, job: _Job) -> None:
+    def _jobs(self) -> list[Job]:
+        return [*self._waiting, *(job for run in self._running for job in run.jobs)]
+
+    def _enqueue(self, job: Job) -> None:
         if not self._shelf.fits_alone(job.resident):
             job.fail(_too_large(job, self._shelf.budget))
             return
@@ -258,105 +199,143 @@ class GeneratorPool:
         """
         blocked = False
         for job in list(self._waiting):
+            if job not in self._waiting:  # an older one took it along
+                continue
             if job.over:
                 self._waiting.remove(job)
-            elif self._closed or sum(not other.over for other in self._running) >= self._workers:
+            elif self._closed or sum(not run.over for run in self._running) >= self._workers:
                 return
             elif self._may_run(job):
                 going = self._shelf.plan(job.resident, self._in_use())
                 if going is None or (blocked and job.resident not in self._shelf):
                     blocked = True
                 else:
-                    self._start(job, going)
+                    self._start(Run(self._alike(job)), going)
 
-    def _may_run(self, job: _Job) -> bool:
-        """Whether its generator has a place free, and nobody is just evicting it."""
-        if any(job.resident in other.evicting for other in self._running):
+    def _may_run(self, job: Job) -> bool:
+        """Whether its generator has a place free, and nobody is just moving its weights away."""
+        if any(job.resident in run.moving for run in self._running):
             return False
-        return sum(other.resident is job.resident for other in self._running) < job.resident.concurrency
+        return sum(run.resident is job.resident for run in self._running) < job.resident.concurrency
+
+    def _alike(self, job: Job) -> list[Job]:
+        """The job, and those that wait and can share its run, where that is quicker."""
+        if job.kind is None:
+            return [job]
+        waiting = [other for other in self._waiting if not other.over]
+        alike = [other for other in waiting if other.kind == job.kind and other.model == job.model]
+        alike = alike[: self._batch]
+        return alike[: self._pace.share(f"{job.model} {job.kind}", len(alike))]
 
     def _in_use(self) -> set[Resident]:
-        return {job.resident for job in self._running}
+        return {run.resident for run in self._running}
 
-    def _start(self, job: _Job, going: list[Resident]) -> None:
-        self._waiting.remove(job)
-        self._running.append(job)
-        self._evict(job, going)
-        self._shelf.put(job.resident)
-        thread = threading.Thread(target=self._work, args=(job,), name=f"modaverse-{job.model}", daemon=True)
+    def _start(self, run: Run, going: list[Resident]) -> None:
+        for job in run.jobs:
+            self._waiting.remove(job)
+        self._running.append(run)
+        self._evict(run, going)
+        self._shelf.put(run.resident)
+        name = f"modaverse-{run.jobs[0].model}"
+        thread = threading.Thread(target=self._work, args=(run,), name=name, daemon=True)
         self._threads.add(thread)
         thread.start()
 
-    def _evict(self, job: _Job, going: list[Resident]) -> None:
-        """Leave the unloading itself, which takes time, to the job's thread."""
-        job.evicting.extend(going)
+    def _evict(self, run: Run, going: Iterable[Resident]) -> None:
+        """Leave the moving itself, which takes time, to the run's thread."""
         for resident in going:
-            self._shelf.remove(resident)
+            run.moving.add(resident)
+            run.moves += self._shelf.set_aside(resident, run.resident)
 
     def _wake(self) -> None:
         with self._state:
             self._admit()
             self._state.notify_all()
 
-    # ------------------------------------------------------------------------ the job's own thread
+    # ------------------------------------------------------------------------ the run's own thread
 
-    def _work(self, job: _Job) -> None:
+    def _work(self, run: Run) -> None:
         try:
-            media = self._make(job)
-            if job.call is not None and media is not None:
-                job.call._finish(media=media)
-        except ModaVerseError as error:
-            job.fail(error)
-        except Exception as error:  # whatever a plug-in raises is one call's failure, not the pool's
-            job.fail(_unexpected(job, error))
+            self._make(run)
         finally:
             with self._state:
-                self._running.remove(job)
+                self._running.remove(run)
                 self._threads.discard(threading.current_thread())
                 self._wake()
 
-    def _make(self, job: _Job) -> Media | None:
+    def _make(self, run: Run) -> None:
+        """Make all of a run, and what failed in parts once more where that may help."""
+        error = self._attempt(run, run.jobs)
+        if isinstance(error, GenerationOutOfMemory) and not run.over:
+            # A second attempt can have less to do, and less beside it in memory.
+            with self._state:
+                self._evict(run, self._shelf.idle(self._in_use()))
+            half = (len(run.jobs) + 1) // 2
+            parts = [run.jobs[:half], run.jobs[half:]]
+        elif error is not None and len(run.jobs) > 1:
+            parts = [[job] for job in run.jobs]  # one of them may be to blame, and only it is to fail
+        else:
+            parts = []
+            _fail(run.jobs, error)
+        for part in parts:
+            _fail(part, self._attempt(run, part))
+
+    def _attempt(self, run: Run, jobs: Sequence[Job]) -> BaseException | None:
+        """Load and generate for those of `jobs` that are still wanted; what went wrong, if anything did."""
         try:
-            return self._attempt(job)
-        except GenerationOutOfMemory:
-            if job.over:
-                raise
-        # What a second attempt can change is what else lies in memory.
-        with self._state:
-            self._evict(job, self._shelf.idle(self._in_use()))
-        return self._attempt(job)
+            self._clear(run)
+            jobs = [job for job in jobs if not job.over and not self._finish_from_cache(job)]
+            if jobs:
+                self._load(run)
+                self._generate([job for job in jobs if job.call is not None and not job.over])
+        except BaseException as error:  # whatever a plug-in raises is that call's failure, not the pool's
+            return error
+        return None
 
-    def _attempt(self, job: _Job) -> Media | None:
-        self._unload_evicted(job)
-        call = job.call
-        if job.over:
-            return None
-        self._load(job)
-        if call is None or call.done:
-            return None
-        made = job.generator.generate(call.request, progress=call._step, cancelled=lambda: call.done)
-        if call.done:
-            return None
-        media = write_media(made, self.folder)
-        self._cache.keep(job.key, media)
-        return media
-
-    def _unload_evicted(self, job: _Job) -> None:
-        for resident in job.evicting:
-            resident.unload()
+    def _clear(self, run: Run) -> None:
+        """Take other weights out of the way."""
+        while run.moves:
+            run.moves.pop(0)()
         with self._state:
-            job.evicting.clear()
+            run.moving.clear()
             self._wake()
 
-    def _load(self, job: _Job) -> None:
+    def _load(self, run: Run) -> None:
         try:
-            job.generator.load()
+            run.generator.load()
         except BaseException:
             with self._state:
-                self._shelf.remove(job.resident)
+                self._shelf.remove(run.resident)
             raise
         with self._state:
-            self._shelf.put(job.resident)
+            self._shelf.put(run.resident)
+
+    def _generate(self, jobs: Sequence[Job]) -> None:
+        calls = [job.call for job in jobs if job.call is not None]
+        if not calls:
+            return
+        began = time.monotonic()
+        made = _generated(jobs[0].generator, calls)
+        if jobs[0].kind is not None and not any(call.done for call in calls):
+            self._pace.note(f"{jobs[0].model} {jobs[0].kind}", len(calls), time.monotonic() - began)
+        for job, call, decoded in zip(jobs, calls, made, strict=True):
+            if call.done:
+                continue
+            try:
+                media = write_media(decoded, self.folder)
+            except ModaVerseError as error:
+                job.fail(error)
+                continue
+            self._cache.keep(job.key, media)
+            call.finish(media=media)
+
+    def _finish_from_cache(self, job: Job) -> bool:
+        """Whether an equal request was answered before, perhaps while this one was waiting."""
+        known: Media | None = self._cache.find(job.key, self.folder)
+        if known is None or job.call is None:
+            return False
+        job.call.finish(media=known)
+        return True
 
     # ----------------------------------------------------------------------------------- deadlines
 
@@ -366,7 +345,7 @@ class GeneratorPool:
             while not self._closed:
                 now = time.monotonic()
                 upcoming = None
-                for job in (*self._waiting, *self._running):
+                for job in self._jobs():
                     if job.deadline is None or job.over:
                         continue
                     if job.deadline <= now:
@@ -377,36 +356,20 @@ class GeneratorPool:
                 self._state.wait(None if upcoming is None else upcoming - now)
 
 
-class _Job:
-    """A call, or a preload (no call), with what the pool must know to run it."""
+def _generated(generator: Any, calls: Sequence[Call]) -> list[Decoded]:
+    """One result for each call: each hears of every step, and the run stops once nobody wants any."""
 
-    def __init__(
-        self,
-        generator: Generator,
-        resident: Resident,
-        call: Call | None,
-        deadline: float | None,
-        key: str | None,
-    ) -> None:
-        self.generator = generator
-        self.resident = resident
-        self.call = call
-        self.deadline = deadline
-        self.key = key
-        self.evicting: list[Resident] = []
+    def progress(step: int, steps: int) -> None:
+        for call in calls:
+            call.step(step, steps)
 
-    @property
-    def model(self) -> str:
-        return self.generator.spec.model
+    def cancelled() -> bool:
+        return all(call.done for call in calls)
 
-    @property
-    def over(self) -> bool:
-        """Whether nobody waits for it any more."""
-        return self.call is not None and self.call.done
-
-    def fail(self, error: ModaVerseError) -> None:
-        if self.call is not None:
-            self.call._finish(error=error)
+    requests = [call.request for call in calls]
+    if len(requests) == 1:
+        return [generator.generate(requests[0], progress=progress, cancelled=cancelled)]
+    return list(generator.generate_together(requests, progress=progress, cancelled=cancelled))
 
 
 def _fingerprint(generator: Generator) -> str | None:
@@ -417,14 +380,23 @@ def _fingerprint(generator: Generator) -> str | None:
         return None
 
 
-def _late(job: _Job, seconds: float | None) -> GenerationTimeout:
+def _kind(generator: Any, request: GenerationRequest) -> str | None:
+    return generator.batch_key(request) if hasattr(generator, "batch_key") else None
+
+
+def _fail(jobs: Iterable[Job], error: BaseException | None) -> None:
+    for job in jobs if error is not None else ():
+        job.fail(error if isinstance(error, ModaVerseError) else _unexpected(job, error))
+
+
+def _late(job: Job, seconds: float | None) -> GenerationTimeout:
     return GenerationTimeout(
         f"{job.model} did not finish within {seconds:g} s",
         hint="Ask for fewer steps or a smaller size, or give the pool a longer deadline.",
     )
 
 
-def _too_large(job: _Job, budget: int | None) -> GenerationOutOfMemory:
+def _too_large(job: Job, budget: int | None) -> GenerationOutOfMemory:
     needed, given = job.resident.memory_bytes / 1e9, (budget or 0) / 1e9
     return GenerationOutOfMemory(
         f"{job.model} needs {needed:.1f} GB, and the memory budget is {given:.1f} GB",
@@ -432,7 +404,7 @@ def _too_large(job: _Job, budget: int | None) -> GenerationOutOfMemory:
     )
 
 
-def _unexpected(job: _Job, error: Exception) -> GenerationError:
+def _unexpected(job: Job, error: BaseException | None) -> GenerationError:
     return GenerationError(
         f"{job.model} failed: {type(error).__name__}: {error}", hint="Report this to the generator's author."
     )

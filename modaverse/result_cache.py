@@ -1,28 +1,30 @@
 """Results by everything that decides them, so that nothing is generated twice.
 
-The key is a hash over the generator's fingerprint (card, weights, precision, device, library versions,
-threads), the name of the call, the prompt, the seed, the options and the source's hash. A result is a file
-and an entry that names it; both are written under a temporary name and renamed, so that a killed process
-leaves no half entry, and a file whose content has changed since is not served.
+The key is a hash over the generator's fingerprint (card, weights, precision, processor, library versions,
+threads), the name of the call, the prompt, the seed, the options, the source's hash, and how many calls may
+share a run. A result is a file and an entry that names it; both appear whole or not at all, and a file whose
+content has changed since is not served.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
-import shutil
-import tempfile
+import secrets
 from pathlib import Path
 
 from modaverse.context import Media, Modality
+from modaverse.errors import StorageError
 from modaverse.interfaces import GenerationRequest
+from modaverse.media import write_bytes
 
 _log = logging.getLogger(__name__)
 
 
-def request_key(request: GenerationRequest, fingerprint: str | None) -> str | None:
+def request_key(request: GenerationRequest, fingerprint: str | None, *, batch: int = 1) -> str | None:
     """The cache key, or None where the generator does not say what it is."""
     if fingerprint is None:
         return None
@@ -33,6 +35,7 @@ def request_key(request: GenerationRequest, fingerprint: str | None) -> str | No
         "seed": request.seed,
         "options": dict(request.options),
         "source": request.source.sha256 if request.source else None,
+        "batch": batch,
     }
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
@@ -49,36 +52,38 @@ class ResultCache:
         if key is None:
             return None
         media = self._known.get(key)
-        if media is None or not _intact(media):
+        content = None if media is None else _content(media.path, media.sha256)
+        if content is None:
             media = self._read(key)
-        if media is None:
+            content = None if media is None else _content(media.path, media.sha256)
+        if media is None or content is None:
             return None
+        here = into / media.path.name
         try:
-            here = into / media.path.name
-            if here != media.path:
-                _copy(media.path, here)
-            return Media(media.modality, here, media.mime, media.sha256)
-        except OSError as error:
-            _log.warning("cannot copy %s from the cache: %s", media.path, error)
+            _put(media.path, content, media.sha256, here)
+        except StorageError as error:
+            _log.warning("cannot take %s from the cache: %s", media.path, error)
             return None
+        return Media(media.modality, here, media.mime, media.sha256)
 
     def keep(self, key: str | None, media: Media) -> None:
         """Remember a result. A cache that cannot be written to costs a warning, never the result."""
         if key is None:
             return
         self._known[key] = media
-        if self._folder is None:
+        content = None if self._folder is None else _content(media.path, media.sha256)
+        if self._folder is None or content is None:
             return
+        entry = {
+            "file": media.path.name,
+            "modality": media.modality.value,
+            "mime": media.mime,
+            "sha256": media.sha256,
+        }
         try:
-            _copy(media.path, self._folder / media.path.name)
-            entry = {
-                "file": media.path.name,
-                "modality": media.modality.value,
-                "mime": media.mime,
-                "sha256": media.sha256,
-            }
-            _write(self._folder / f"{key}.json", json.dumps(entry).encode())
-        except OSError as error:
+            _put(media.path, content, media.sha256, self._folder / media.path.name)
+            write_bytes(json.dumps(entry).encode(), self._folder / f"{key}.json")
+        except StorageError as error:
             _log.warning("cannot keep %s in the cache: %s", media.path, error)
 
     def _read(self, key: str) -> Media | None:
@@ -87,37 +92,35 @@ class ResultCache:
         try:
             entry = json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8"))
             path = self._folder / Path(entry["file"]).name
-            media = Media(Modality(entry["modality"]), path, str(entry["mime"]), str(entry["sha256"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            return Media(Modality(entry["modality"]), path, str(entry["mime"]), str(entry["sha256"]))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
-        return media if _intact(media) else None
 
 
-def _intact(media: Media) -> bool:
+def _content(path: Path, sha256: str) -> bytes | None:
+    """What is in a file, if it is still what it was."""
     try:
-        with media.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == media.sha256
+        content = path.read_bytes()
     except OSError:
-        return False
+        return None
+    return content if hashlib.sha256(content).hexdigest() == sha256 else None
 
 
-def _copy(source: Path, target: Path) -> None:
-    if not target.exists():
+def _put(source: Path, content: bytes, sha256: str, target: Path) -> None:
+    """See that `target` has the content of `source`: as another name of the same file where the file system
+    can do that, which takes no time and no space, and otherwise as a copy.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if source == target or _content(target, sha256) is not None:
+        return
+    name = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
+    try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
-            with source.open("rb") as original:
-                shutil.copyfileobj(original, file)
-            _settle(file.fileno(), file.name, target)
-
-
-def _write(target: Path, content: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
-        file.write(content)
-        file.flush()
-        _settle(file.fileno(), file.name, target)
-
-
-def _settle(number: int, name: str, target: Path) -> None:
-    os.fsync(number)
-    os.replace(name, target)
+        os.link(source, name)
+        os.replace(name, target)
+    except OSError:
+        with contextlib.suppress(OSError):
+            name.unlink()
+        write_bytes(content, target)

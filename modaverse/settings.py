@@ -130,15 +130,19 @@ class GeneratorSettings(Settings):
     """Which generators can be called, and what they may cost."""
 
     cards: tuple[str, ...] = ()
-    """Names of cards, or paths of card files (.toml)."""
+    """Names of cards or plug-ins, or paths of card files (.toml)."""
     root: Path | None = None
     """Folder that holds the weights of cards whose place is a path."""
     precision: Literal["float32", "bfloat16", "float16"] | None = None
     """Of the weights in memory; each card's own where nothing is given."""
     memory_gb: float | None = Field(default=None, gt=0)
     """What loaded generators may take together; those used longest ago make room."""
+    parking_gb: float | None = Field(default=None, ge=0)
+    """What idle generators of a GPU may take of the machine's own memory; half of it by default."""
     workers: int = Field(default=2, ge=1)
     """Calls that run side by side."""
+    batch: int = Field(default=1, ge=1)
+    """Calls that may share a run where that is quicker; above 1, what waits together can change roundings."""
     deadline: float | None = Field(default=600.0, gt=0)
     """Seconds that one call may take, loading included."""
     cache: Path | None = None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from modaverse.batching import Pace
 from modaverse.context import Media, Modality
 from modaverse.errors import (
     GenerationCancelled,
@@ -20,6 +22,8 @@ from modaverse.errors import (
 )
 from modaverse.generation import Call, GeneratorPool
 from modaverse.interfaces import CallSpec, Cancelled, Decoded, GenerationRequest, Pixels, Progress
+from modaverse.media import write_media
+from modaverse.result_cache import ResultCache, request_key
 
 PATIENCE = 10.0
 
@@ -38,8 +42,10 @@ class Scripted:
             self.gate.set()
         self.heeds_cancelling = True
         self.log: list[str] = []
-        self.failures: list[Exception] = []
+        self.failures: list[BaseException] = []
         self.loaded = False
+        self.memory_error_above: int | None = None  # of how many requests at once
+        self.bad_prompt: str | None = None
 
     @property
     def spec(self) -> CallSpec:
@@ -54,6 +60,21 @@ class Scripted:
         self.log.append("unload")
         self.loaded = False
 
+    def batch_key(self, request: GenerationRequest) -> str | None:
+        return None if request.source else str(sorted(request.options.items()))
+
+    def generate_together(
+        self, requests: Sequence[GenerationRequest], *, progress: Progress, cancelled: Cancelled
+    ) -> list[Decoded]:
+        self.log.append("+".join(request.prompt for request in requests))
+        self.started.release()
+        if self.memory_error_above is not None and len(requests) > self.memory_error_above:
+            raise GenerationOutOfMemory("too little")
+        if any(request.prompt == self.bad_prompt for request in requests):
+            raise GenerationError("no such colour")
+        progress(1, 1)
+        return [picture(request.seed) for request in requests]
+
     def generate(self, request: GenerationRequest, *, progress: Progress, cancelled: Cancelled) -> Decoded:
         assert self.loaded
         self.log.append(request.prompt)
@@ -66,11 +87,25 @@ class Scripted:
                     self.log.append("stopped")
                     raise GenerationCancelled("stopped")
             progress(step, 3)
-        return Pixels(np.full((4, 4, 3), request.seed, dtype=np.uint8))
+        if request.prompt == self.bad_prompt:
+            raise GenerationError("no such colour")
+        return picture(request.seed)
 
     def wait_started(self, count: int = 1) -> None:
         for _ in range(count):
             assert self.started.acquire(timeout=PATIENCE)
+
+
+def picture(seed: int) -> Pixels:
+    return Pixels(np.full((4, 4, 3), seed, dtype=np.uint8))
+
+
+class Parking(Scripted):
+    """One that can be set aside in the machine's own memory."""
+
+    def park(self) -> None:
+        self.log.append("park")
+        self.loaded = False
 
 
 def ask(prompt: str = "a cat", *, model: str = "T-to-I", seed: int = 1) -> GenerationRequest:
@@ -203,6 +238,161 @@ def test_out_of_memory_is_tried_once_more_with_the_others_evicted(
         pool.submit(ask()).result(PATIENCE)
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+def test_a_generator_that_wants_to_end_the_program_only_fails(
+    error: BaseException, tmp_path: Path, pools: list[GeneratorPool]
+) -> None:
+    generator = Scripted()
+    generator.failures = [error]
+    pools.append(pool := GeneratorPool([generator], tmp_path))
+    with pytest.raises(GenerationError, match=f"T-to-I failed: {type(error).__name__}"):
+        pool.submit(ask()).result(PATIENCE)
+
+
+# ------------------------------------------------------------------------------------- batches
+
+
+def waiting(pool: GeneratorPool, generator: Scripted, *prompts: str) -> list[Call]:
+    """Calls that wait behind a first one, which is then let go; results are those of the others."""
+    generator.gate.clear()
+    first = pool.submit(ask("first"))
+    generator.wait_started()
+    calls = [pool.submit(ask(prompt, seed=seed)) for seed, prompt in enumerate(prompts, start=2)]
+    generator.gate.set()
+    first.result(PATIENCE)
+    return calls
+
+
+@pytest.fixture
+def batching(tmp_path: Path, pools: list[GeneratorPool]) -> tuple[Scripted, GeneratorPool]:
+    generator = Scripted(concurrency=1)
+    pools.append(pool := GeneratorPool([generator], tmp_path, workers=4, batch=4))
+    return generator, pool
+
+
+def test_calls_that_wait_and_are_alike_share_a_run(batching: tuple[Scripted, GeneratorPool]) -> None:
+    generator, pool = batching
+    calls = waiting(pool, generator, "a", "b", "c")
+    assert [call.result(PATIENCE).sha256 for call in calls] == [
+        write_media(picture(seed), pool.folder).sha256 for seed in (2, 3, 4)
+    ]
+    assert generator.log == ["load", "first", "a+b+c"]
+    assert all(list(call.events()) == [(1, 1)] for call in calls)
+
+
+def test_unless_asked_for_nothing_is_shared(tmp_path: Path, pools: list[GeneratorPool]) -> None:
+    generator = Scripted(concurrency=1)
+    pools.append(pool := GeneratorPool([generator], tmp_path, workers=4))
+    for call in waiting(pool, generator, "a", "b"):
+        call.result(PATIENCE)
+    assert generator.log == ["load", "first", "a", "b"]
+
+
+def test_other_options_take_another_run(batching: tuple[Scripted, GeneratorPool]) -> None:
+    generator, pool = batching
+    generator.gate.clear()
+    calls = [pool.submit(ask("first"))]
+    generator.wait_started()
+    for prompt, steps in (("a", 1), ("b", 2), ("c", 1)):
+        calls.append(pool.submit(GenerationRequest("T-to-I", prompt, 1, {"steps": steps})))
+    generator.gate.set()
+    for call in calls:
+        call.result(PATIENCE)
+    assert generator.log[2:] == ["a", "b", "c"]  # nothing is known yet of how long these take alone
+
+
+def test_out_of_memory_is_tried_once_more_at_half_the_batch(batching: tuple[Scripted, GeneratorPool]) -> None:
+    generator, pool = batching
+    generator.memory_error_above = 2
+    for call in waiting(pool, generator, "a", "b", "c", "d"):
+        assert call.result(PATIENCE).path.is_file()
+    assert generator.log == ["load", "first", "a+b+c+d", "a+b", "c+d"]
+
+
+def test_out_of_memory_again_fails_those_calls_alone(batching: tuple[Scripted, GeneratorPool]) -> None:
+    generator, pool = batching
+    generator.memory_error_above = 1
+    calls = waiting(pool, generator, "a", "b", "c")
+    for call in calls[:2]:
+        with pytest.raises(GenerationOutOfMemory, match="too little"):
+            call.result(PATIENCE)
+    assert calls[2].result(PATIENCE).path.is_file()
+    assert generator.log == ["load", "first", "a+b+c", "a+b", "c"]
+
+
+def test_the_one_that_is_to_blame_fails_alone(batching: tuple[Scripted, GeneratorPool]) -> None:
+    generator, pool = batching
+    generator.bad_prompt = "b"
+    good, bad, other = waiting(pool, generator, "a", "b", "c")
+    with pytest.raises(GenerationError, match="no such colour"):
+        bad.result(PATIENCE)
+    assert good.result(PATIENCE).path.is_file()
+    assert other.result(PATIENCE).path.is_file()
+    assert generator.log == ["load", "first", "a+b+c", "a", "b", "c"]
+
+
+def test_a_cancelled_call_is_left_out_of_the_run(batching: tuple[Scripted, GeneratorPool]) -> None:
+    generator, pool = batching
+    generator.gate.clear()
+    first = pool.submit(ask("first"))
+    generator.wait_started()
+    calls = [pool.submit(ask(prompt)) for prompt in ("a", "b", "c")]
+    calls[1].cancel()
+    generator.gate.set()
+    for call in (first, calls[0], calls[2]):
+        call.result(PATIENCE)
+    assert generator.log == ["load", "first", "a+c"]
+
+
+def test_runs_are_shared_only_where_that_was_quicker() -> None:
+    pace = Pace()
+    assert pace.share("T-to-I", 4) == 1  # how long does one take?
+    pace.note("T-to-I", 1, 1.0)
+    assert pace.share("T-to-I", 4) == 4  # to be found out
+    pace.note("T-to-I", 4, 3.9)
+    assert pace.share("T-to-I", 4) == 1
+    assert pace.share("T-to-I", 3) == 3
+    pace.note("T-to-I", 4, 2.0)
+    assert pace.share("T-to-I", 4) == 4
+    assert pace.share("T-to-V", 4) == 1
+
+
+# -------------------------------------------------------------------------------------- memory
+
+
+@pytest.mark.parametrize(("parking", "way"), [(12, "park"), (8, "unload")])
+def test_what_can_be_parked_makes_room_and_comes_back(
+    parking: int, way: str, tmp_path: Path, pools: list[GeneratorPool]
+) -> None:
+    first, second = Parking(memory=6), Parking("T-to-A", memory=6)
+    pools.append(pool := GeneratorPool([first, second], tmp_path, memory_budget=8, parking=parking))
+    for model in ("T-to-I", "T-to-A", "T-to-I"):
+        pool.submit(ask(model=model)).result(PATIENCE)
+    assert first.log == ["load", "a cat", "park", "load", "a cat"]
+    assert second.log == ["load", "a cat", way]  # for a moment the second lies beside the first
+    pool.close()
+    assert (first.log[-1], second.log[-1]) == ("unload", "unload")
+
+
+def test_what_was_parked_longest_ago_is_unloaded_for_more(tmp_path: Path, pools: list[GeneratorPool]) -> None:
+    generators = [Parking(model, memory=6) for model in ("T-to-I", "T-to-V", "T-to-A")]
+    pools.append(pool := GeneratorPool(generators, tmp_path, memory_budget=8, parking=8))
+    for model in ("T-to-I", "T-to-V", "T-to-A"):
+        pool.submit(ask(model=model)).result(PATIENCE)
+    image, video, audio = (generator.log for generator in generators)
+    assert image == ["load", "a cat", "park", "unload"]
+    assert video == ["load", "a cat", "park"]
+    assert audio == ["load", "a cat"]
+
+
+def test_what_does_not_fit_aside_is_unloaded(tmp_path: Path, pools: list[GeneratorPool]) -> None:
+    first, second = Parking(memory=6), Parking("T-to-A", memory=6)
+    pools.append(pool := GeneratorPool([first, second], tmp_path, memory_budget=8, parking=5))
+    for model in ("T-to-I", "T-to-A"):
+        pool.submit(ask(model=model)).result(PATIENCE)
+    assert first.log == ["load", "a cat", "unload"]
+
+
 def test_the_least_recently_used_is_evicted(tmp_path: Path, pools: list[GeneratorPool]) -> None:
     generators = [Scripted(model, memory=4) for model in ("T-to-I", "T-to-V", "T-to-A")]
     pools.append(pool := GeneratorPool(generators, tmp_path, memory_budget=8, workers=1))
@@ -324,6 +514,94 @@ def test_the_source_is_part_of_what_decides(tmp_path: Path, pools: list[Generato
     assert generator.log == ["load", "blue", "blue"]
 
 
+KNOWN = GenerationRequest(
+    "TI-to-I", "blue", 1, {"steps": 4}, Media(Modality.IMAGE, Path("a"), "image/png", "0")
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "T-to-I"},
+        {"prompt": "Blue"},
+        {"seed": 2},
+        {"options": {"steps": 5}},
+        {"options": {"steps": 4, "strength": 1}},
+        {"source": None},
+        {"source": Media(Modality.IMAGE, Path("a"), "image/png", "1")},
+    ],
+)
+def test_each_part_of_a_request_is_part_of_its_key(change: dict[str, object]) -> None:
+    assert request_key(KNOWN, "v1") == request_key(replace(KNOWN), "v1")
+    assert request_key(replace(KNOWN, **change), "v1") != request_key(KNOWN, "v1")  # type: ignore[arg-type]
+    assert request_key(KNOWN, "v2") != request_key(KNOWN, "v1")
+    assert request_key(KNOWN, "v1", batch=2) != request_key(KNOWN, "v1")
+    moved = replace(KNOWN, source=Media(Modality.IMAGE, Path("b"), "image/png", "0"))
+    assert request_key(moved, "v1") == request_key(KNOWN, "v1")  # what counts is what is in it
+
+
+def test_a_hit_on_disk_costs_little(tmp_path: Path, pools: list[GeneratorPool]) -> None:
+    """With the file in another folder, as in every new conversation."""
+    noise = np.random.default_rng(0).integers(0, 255, (1024, 1024, 3), dtype=np.uint8)  # 3 MB as PNG
+    cache, times = ResultCache(tmp_path / "cache"), []
+    cache.keep("key", write_media(Pixels(noise), tmp_path / "made"))
+    for number in range(5):
+        later = ResultCache(tmp_path / "cache")
+        began = time.perf_counter()
+        found = later.find("key", tmp_path / str(number))
+        times.append(time.perf_counter() - began)
+        assert found is not None
+        assert found.path.parent == tmp_path / str(number)
+    assert min(times) < 0.05
+
+
+def test_spoilt_files_are_neither_served_nor_left(tmp_path: Path) -> None:
+    media = write_media(picture(1), tmp_path / "made")
+    cache, into = ResultCache(tmp_path / "cache"), tmp_path / "here" / media.path.name
+    cache.keep("key", media)
+    into.parent.mkdir()
+    into.write_bytes(b"something else of that name")
+    assert cache.find("key", into.parent) == replace(media, path=into)
+    assert into.read_bytes() == media.path.read_bytes()
+    stored = tmp_path / "cache" / media.path.name
+    stored.unlink()
+    stored.write_bytes(b"spoilt")
+    assert ResultCache(tmp_path / "cache").find("key", into.parent) is None
+    cache.keep("key", media)
+    assert ResultCache(tmp_path / "cache").find("key", into.parent) is not None
+
+
+@pytest.mark.parametrize(
+    "entry", ["", "[]", "{", '{"file": "x"}', '{"file": "../../up.png", "modality": "image"}', "[" * 100_000]
+)
+def test_entries_that_are_none_are_passed_over(entry: str, tmp_path: Path) -> None:
+    (tmp_path / "key.json").write_text(entry)
+    assert ResultCache(tmp_path).find("key", tmp_path / "here") is None
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    media = write_media(picture(1), tmp_path)
+    cache = ResultCache(tmp_path / "cache")
+    cache.keep("key", media)
+    assert "cannot keep" in caplog.text
+    assert cache.find("key", tmp_path) == media
+
+
+def test_what_was_made_while_a_call_waited_is_not_made_again(
+    tmp_path: Path, pools: list[GeneratorPool]
+) -> None:
+    generator = Scripted(gate=True, concurrency=1)
+    generator.fingerprint = "v1"
+    pools.append(pool := GeneratorPool([generator], tmp_path))
+    calls = [pool.submit(ask()) for _ in range(3)]
+    generator.gate.set()
+    assert len({call.result(PATIENCE) for call in calls}) == 1
+    assert generator.log == ["load", "a cat"]
+
+
 def test_close_cancels_and_refuses(tmp_path: Path) -> None:
     others = set(threading.enumerate())
     generator = Scripted(gate=True)
@@ -357,6 +635,7 @@ def test_the_order_of_finishing_does_not_change_what_is_made(
     [
         ([Scripted(), Scripted()], {}, "two generators answer T-to-I"),
         ([Scripted()], {"workers": 0}, "0 workers"),
+        ([Scripted()], {"batch": 0}, "a batch of 0"),
         ([Scripted()], {"deadline": -1.0}, "deadline of -1"),
     ],
 )

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent.parent
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "context", "grammars", "profiles"}),
     frozenset({"interfaces", "media", "settings", "metaresponse", "page", "jsonl", "splicing", "testing"}),
-    frozenset({"imagebind", "language", "generators", "generation", "resident", "result_cache"}),
+    frozenset({"imagebind", "language", "generators", "generation"})
+    | frozenset({"pending", "batching", "resident", "result_cache"}),
     frozenset({"answer", "embeddings", "ordering", "orchestrator", "together"}),
     frozenset({"pipeline", "assembly", "chat_file", "reply"}),
     frozenset({"training", "data", "batch", "toybox"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,21 @@ import pytest
 
 from modaverse.context import Modality
 from modaverse.errors import SettingsError
-from modaverse.generators.card import card_names, load_card, parse_card
+from modaverse.generators.card import (
+    Call,
+    Card,
+    Licence,
+    Option,
+    Table,
+    Weights,
+    card_names,
+    load_card,
+    parse_card,
+)
+from modaverse.generators.opening import read_card
+from modaverse.generators.service_card import Service, ServiceCall, ServiceCard, ServiceOption
+
+GUIDE = Path(__file__).parents[2] / "docs" / "generators.md"
 
 CARD = """
 summary = "Pictures"
@@ -84,7 +99,14 @@ def test_only_a_commit_pins() -> None:
     pinned = CARD.replace('"main"', f'"{"0123456789abcdef" * 2}01234567"')
     assert not parse_card(CARD, origin="x.toml", name="x").weights.pinned
     assert parse_card(pinned, origin="x.toml", name="x").weights.pinned
-    assert load_card("mini-image").weights.pinned
+
+
+@pytest.mark.parametrize("name", card_names())
+def test_every_card_is_pinned_and_says_what_it_costs(name: str) -> None:
+    card = load_card(name)
+    assert card.weights.pinned
+    assert card.licence.url or card.weights.path
+    assert all(size > 0 for size in card.memory_gb.values())
 
 
 def test_an_unknown_card_names_those_there_are(tmp_path: Path) -> None:
@@ -119,6 +141,41 @@ def test_every_default_is_what_its_option_admits(name: str) -> None:
         for option in call.options.values():
             if option.convert == "same" and option.argument in call.arguments:
                 jsonschema.validate(call.arguments[option.argument], option.json_schema)
+
+
+TABLES: dict[str, type[Table]] = {
+    "": Card,
+    "licence.": Licence,
+    "weights.": Weights,
+    "calls.": Call,
+    "calls.options.": Option,
+}
+SERVICE_TABLES: dict[str, type[Table]] = {
+    "": ServiceCard,
+    "service.": Service,
+    "calls.": ServiceCall,
+    "calls.options.": ServiceOption,
+}
+
+
+@pytest.mark.parametrize("tables", [TABLES, SERVICE_TABLES], ids=["card", "service"])
+def test_every_field_of_a_card_is_in_the_docs(tables: dict[str, type[Table]]) -> None:
+    text = GUIDE.read_text(encoding="utf-8")
+    for prefix, kind in tables.items():
+        for name, field in kind.model_fields.items():
+            assert field.description, f"{prefix}{name}"
+            assert re.search(
+                rf"^\| `{prefix}{field.alias or name}` \|.*{re.escape(field.description)} \|$", text, re.M
+            )
+
+
+def test_the_cards_in_the_docs_hold_together(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```toml\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.M | re.S)
+    cards = [block for block in blocks if "[[calls]]" in block]
+    assert len(cards) == 3
+    for block in cards:
+        (tmp_path / "card.toml").write_text(block, encoding="utf-8")
+        assert read_card(str(tmp_path / "card.toml")).calls
 
 
 def test_reading_cards_needs_no_torch() -> None:

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,17 @@ def test_unloading_gives_the_weights_back_and_loading_brings_the_same(tiny: Tiny
     np.testing.assert_array_equal(run(generator).array, first)
 
 
+def test_what_was_set_aside_comes_back_the_same(tiny: Tiny) -> None:
+    generator = DiffusersGenerator(*tiny("mini-image"))
+    generator.load()
+    first = run(generator).array
+    generator.weights.park()
+    generator.load()
+    np.testing.assert_array_equal(run(generator).array, first)
+    assert generator.park is None  # on a CPU there is nowhere to go
+    assert DiffusersGenerator(*tiny("mini-image"), device="cuda").park is not None
+
+
 def test_all_calls_of_a_card_share_one_load(tiny: Tiny, tmp_path: Path) -> None:
     card, folder = tiny("mini-video")
     shutil.copytree(folder, tmp_path / "video")
@@ -160,6 +172,20 @@ def test_the_fingerprint_knows_precision_and_card(tiny: Tiny) -> None:
     }
     assert len(prints) == 3
     assert DiffusersGenerator(card, folder).fingerprint in prints
+
+
+@pytest.mark.parametrize("library", ["modaverse", "diffusers", "transformers", "pillow", "av", "soxr"])
+def test_the_fingerprint_knows_versions(library: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = DiffusersGenerator(*tiny("mini-image")).fingerprint
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "0.0" if name == library else version(name))
+    assert DiffusersGenerator(*tiny("mini-image")).fingerprint != before
+
+
+def test_networks_in_training_have_no_fingerprint(tiny: Tiny, image: DiffusersGenerator) -> None:
+    card, _ = tiny("mini-image")
+    held = PipelineWeights.holding(card, image.weights.shell(image.call))
+    assert DiffusersGenerator(card, Path(), weights=held).fingerprint is None
 
 
 def test_a_package_that_is_missing_is_named(tiny: Tiny) -> None:

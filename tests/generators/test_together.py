@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from modaverse.errors import GenerationCancelled, GenerationError
-from modaverse.generators.card import Card
+from modaverse.generators.card import Card, card_names, load_card
 from modaverse.generators.diffusers_adapter import DiffusersGenerator, PipelineWeights
 from modaverse.generators.together import generate_together
 from modaverse.interfaces import Decoded, GenerationRequest, Pixels
@@ -32,9 +32,14 @@ def requests(generator: DiffusersGenerator, *options: dict[str, Any]) -> list[Ge
     ]
 
 
-@pytest.mark.parametrize("name", ["mini-image", "mini-video", "mini-audio"])
+TOGETHER = [name for name in card_names() if load_card(name).calls[0].together]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+@pytest.mark.parametrize("name", TOGETHER)
 def test_equals_one_by_one(tiny: Tiny, name: str) -> None:
-    generator = DiffusersGenerator(*tiny(name))
+    """On every card that says that it can."""
+    generator = DiffusersGenerator(*tiny(name), precision="float32")
     generator.load()
     asked = requests(generator)
     together = generate_together(generator, asked, batch=3)

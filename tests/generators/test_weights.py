@@ -100,6 +100,42 @@ def link_that_leads_out(folder: Path, mark: Path) -> None:
     (folder / "transformer" / "more.safetensors").symlink_to(outside)
 
 
+def auto_map_deep_in_a_configuration(folder: Path, mark: Path) -> None:
+    edit(
+        folder / "text_encoder" / "config.json",
+        text_config={"parts": [{"auto_map": {"AutoModel": "evil.M"}}]},
+    )
+
+
+def kernel_from_elsewhere(folder: Path, mark: Path) -> None:
+    edit(folder / "text_encoder" / "config.json", _attn_implementation="nobody/kernels")
+
+
+def adapter_that_climbs(folder: Path, mark: Path) -> None:
+    adapter = {"peft_type": "LORA", "base_model_name_or_path": "../../elsewhere"}
+    (folder / "text_encoder" / "adapter_config.json").write_text(json.dumps(adapter))
+
+
+def pipeline_within_a_pipeline(folder: Path, mark: Path) -> None:
+    inner = {"_class_name": "ZImagePipeline", "transformer": ["os", "system"]}
+    (folder / "transformer" / "model_index.json").write_text(json.dumps(inner))
+    edit(folder / "model_index.json", transformer=["diffusers", "ZImagePipeline"])
+
+
+def library_that_is_no_module(folder: Path, mark: Path) -> None:
+    edit(folder / "model_index.json", transformer=["__class__", "mro"])
+
+
+def folder_that_leads_out(folder: Path, mark: Path) -> None:
+    outside = folder.parent / "outside"
+    shutil.move(folder / "transformer", outside)
+    (folder / "transformer").symlink_to(outside)
+
+
+def bottomless_settings(folder: Path, mark: Path) -> None:
+    (folder / "scheduler" / "scheduler_config.json").write_text("[" * 100_000)
+
+
 def broken_index(folder: Path, mark: Path) -> None:
     (folder / "model_index.json").write_text("{")
 
@@ -117,6 +153,13 @@ HOSTILE = [
     (component_that_climbs, "a component that is none"),
     (shard_that_climbs, "a shard outside of its folder"),
     (link_that_leads_out, "is a link out of the folder"),
+    (auto_map_deep_in_a_configuration, "auto_map"),
+    (kernel_from_elsewhere, "names a kernel to fetch"),
+    (adapter_that_climbs, "names another model to load"),
+    (pipeline_within_a_pipeline, "'os', which is no library of pipelines"),
+    (library_that_is_no_module, "'__class__', which is no library of pipelines"),
+    (folder_that_leads_out, "is a link out of the folder"),
+    (bottomless_settings, "cannot be read"),
     (broken_index, "cannot be read"),
 ]
 
@@ -143,6 +186,12 @@ def test_pickles_are_not_read_even_beside_safetensors(tiny: Tiny, tmp_path: Path
     (folder / "transformer" / "diffusion_pytorch_model.bin").write_bytes(pickle.dumps(Marks(mark)))
     PipelineWeights(card, folder).load()
     assert not mark.exists()
+
+
+def test_a_vocabulary_may_hold_any_word(tiny: Tiny, tmp_path: Path) -> None:
+    shutil.copytree(tiny("mini-image")[1], tmp_path / "image")
+    (tmp_path / "image" / "tokenizer" / "vocab.json").write_text('{"auto_map": 1, "_custom_pipeline": 2}')
+    check_safe(tmp_path / "image")
 
 
 @pytest.mark.parametrize("keep", [0, 100])
