@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modaverse.context import Media, Modality
 from modaverse.errors import CheckpointError, ModelNotFound, SettingsError
 from modaverse.generation import GeneratorPool
-from modaverse.interfaces import Generator, Matcher, Place
+from modaverse.interfaces import CallSpec, Generator, Matcher, Place
 from modaverse.media import MediaLimits
 from modaverse.metaresponse import Catalogue, Limits, TokenMask, Vocabulary
 from modaverse.orchestrator import Orchestrator
@@ -33,7 +33,7 @@ def assemble(profile: Profile, folder: Path) -> Orchestrator:
     limits = media_limits(profile)
     # Generators come first: a card or weights that are missing are found before anything large is loaded.
     generators = open_generators(profile, device)
-    language = load_language(profile, device)
+    language = load_language(profile, device, calls=[generator.spec for generator in generators])
     settings = profile.generators
     pool = GeneratorPool(
         generators,
@@ -61,23 +61,46 @@ def _bytes(gigabytes: float | None) -> int | None:
     return None if gigabytes is None else round(gigabytes * 1e9)
 
 
-def load_language(profile: Profile, device: torch.device, *, merge: bool = True) -> MultimodalLM:
-    """The LLM with its adapter. `merge` folds the adapter in, which decodes faster.
+def load_language(
+    profile: Profile, device: torch.device, *, merge: bool = True, calls: Iterable[CallSpec] = ()
+) -> MultimodalLM:
+    """The LLM with its adapter. `merge` folds the adapter in, which decodes faster, unless the LLM is
+    quantised. An LLM without an adapter is told of `calls` in its system prompt.
 
     Raises:
-        ModelNotFound, CheckpointError: see `MultimodalLM.from_pretrained`.
+        ModelNotFound, CheckpointError, SettingsError: see `MultimodalLM.from_pretrained`, `load_instruct`.
     """
     import torch
 
+    from modaverse.language.instruct import load_instruct
     from modaverse.language.model import MultimodalLM
 
     settings = profile.llm
     automatic = "float32" if device.type == "cpu" else "bfloat16"
     dtype: torch.dtype = getattr(torch, automatic if settings.dtype == "auto" else settings.dtype)
-    model = MultimodalLM.from_pretrained(
-        settings.place, settings.adapter, revision=settings.revision, dtype=dtype, merge=merge
-    )
-    return model.to(device)
+    # What is quantised is so while it is loaded, on the device where it stays.
+    device_map = settings.device_map or ({"": str(device)} if settings.quantized else None)
+    if settings.adapter is None:
+        model = load_instruct(
+            settings.place,
+            calls,
+            grammar=profile.answer.grammar,
+            revision=settings.revision,
+            dtype=dtype,
+            quantized=settings.quantized,
+            device_map=device_map,
+        )
+    else:
+        model = MultimodalLM.from_pretrained(
+            settings.place,
+            settings.adapter,
+            revision=settings.revision,
+            dtype=dtype,
+            merge=merge and settings.quantized is None,
+            quantized=settings.quantized,
+            device_map=device_map,
+        )
+    return model.place(device if device_map is None else None)
 
 
 def open_generators(profile: Profile, device: torch.device) -> list[Generator]:
@@ -123,7 +146,7 @@ class TrunkEncoder:
     `interfaces.Encoder`.
 
     Args:
-        dim: the width that the projectors expect.
+        dim: the width that the projectors expect; 0 where there are none, and any will do.
     """
 
     def __init__(
@@ -177,7 +200,7 @@ class TrunkEncoder:
                 tokenizer=text_tokenizer(self._settings.tokenizer) if name == "text" else None,
                 limits=self._limits,
             )
-            if encoder.dim != self.dim:
+            if encoder.dim != (self.dim or encoder.dim):
                 raise CheckpointError(
                     f"The encoder in {self._settings.path} gives embeddings of width {encoder.dim}, "
                     f"and the projectors take {self.dim}",

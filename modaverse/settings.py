@@ -41,7 +41,7 @@ class TranscriptSettings(Settings):
     """How turns, media and calls stand in the transcript.
 
     These strings belong to the profile, so control tokens in them count as such; text from outside never
-    takes this road.
+    takes this road. A marker that is empty is one that the LLM does not have.
     """
 
     start: str = ""
@@ -51,7 +51,7 @@ class TranscriptSettings(Settings):
     user_end: str = "<|assistant|>"
     """Closes the user's turn and opens the assistant's."""
     assistant_end: str = "<|end|>"
-    """Ends an answer. It must be one token: the LLM samples it."""
+    """Ends an answer. It must be one token, or a piece of the vocabulary: the LLM samples it."""
     between: str = ""
     """What stands between an answer's end and the next user's turn."""
     stop: tuple[str, ...] = ()
@@ -68,9 +68,10 @@ class TranscriptSettings(Settings):
     """Plain text between `media_open` and the embeddings; `{number}` is the medium's number."""
 
     @property
-    def markers(self) -> tuple[str, str, str, str]:
+    def markers(self) -> tuple[str, ...]:
         """The special tokens that are added to the LLM's tokenizer, in this order."""
-        return self.meta_open, self.meta_close, self.media_open, self.media_close
+        names = (self.meta_open, self.meta_close, self.media_open, self.media_close)
+        return tuple(name for name in names if name)
 
 
 class LoraSettings(Settings):
@@ -89,6 +90,10 @@ class LoraSettings(Settings):
 # --------------------------------------------------------------------------------------- profiles
 
 
+Quantized = Literal["int8", "int4"]
+"""Weights in less than 16 bits: LLM.int8() (arXiv 2208.07339), or NF4 (QLoRA, arXiv 2305.14314)."""
+
+
 class LlmSettings(Settings):
     """Which LLM answers."""
 
@@ -98,10 +103,19 @@ class LlmSettings(Settings):
     """Repository of the LLM on the hub (owner/name), instead of `path`."""
     revision: str | None = None
     """Commit of the repository."""
-    adapter: Path
-    """Folder that `modaverse train` wrote: LoRA, new tokens, projectors."""
+    adapter: Path | None = None
+    """Folder that `modaverse train` wrote: LoRA, new tokens, projectors. Without one an instruct LLM is told
+    in its system prompt what it can call, and reads no media."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the weights in memory; `auto` is float32 on a CPU and bfloat16 elsewhere."""
+    quantized: Quantized | None = None
+    """Keep the matrices of the LLM's layers in `int8` or `int4` (NF4), to save memory; needs the extra
+    `quantized`."""
+    device_map: Literal["auto", "balanced", "sequential"] | dict[str, int | str] | None = None
+    """Spread the LLM over several devices: a strategy of accelerate, or a table of module and device.
+    Without one it lies on `device`."""
+    sizes: dict[str, Any] = Field(default_factory=dict)
+    """What the LLM's config.json says of its sizes, for reckoning its memory before it is on this machine."""
 
     @model_validator(mode="after")
     def _has_one_place(self) -> Self:
@@ -206,6 +220,12 @@ class Profile(Settings):
     generators: GeneratorSettings = GeneratorSettings()
     answer: AnswerDefaults = AnswerDefaults()
     media: MediaSettings = MediaSettings()
+
+    @model_validator(mode="after")
+    def _reads_what_it_splices(self) -> Self:
+        if self.llm.adapter is None and self.answer.splice != "none":
+            raise ValueError('an LLM without an adapter reads no media, so answer.splice must be "none"')
+        return self
 
 
 _PATHS = (

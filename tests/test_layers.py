@@ -17,7 +17,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"imagebind", "language", "generators", "generation"})
     | frozenset({"pending", "batching", "resident", "result_cache"}),
     frozenset({"answer", "embeddings", "ordering", "orchestrator", "together"}),
-    frozenset({"pipeline", "assembly", "chat_file", "reply"}),
+    frozenset({"pipeline", "assembly", "chat_file", "reply", "saving", "merging", "footprint"}),
     frozenset({"training", "data", "batch", "toybox"}),
     frozenset({"cli", "__main__"}),
 )

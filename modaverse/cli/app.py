@@ -12,6 +12,8 @@ from modaverse.cli.data import data
 from modaverse.cli.doctor import doctor
 from modaverse.cli.eval import evaluate
 from modaverse.cli.generators import generators
+from modaverse.cli.import_checkpoint import import_checkpoint
+from modaverse.cli.merge import merge
 from modaverse.cli.profiles import profiles
 from modaverse.cli.run import run
 from modaverse.cli.toybox import toybox
@@ -32,6 +34,8 @@ app.command()(profiles)
 app.command()(doctor)
 app.command(cls=TrainCommand, context_settings=PASS_ON)(train)
 app.command("eval")(evaluate)
+app.command()(merge)
+app.command("import-checkpoint")(import_checkpoint)
 app.add_typer(batch)
 app.add_typer(data)
 app.add_typer(generators)

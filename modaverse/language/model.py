@@ -23,12 +23,20 @@ from torch.nn import functional as F
 from modaverse.errors import ModelError
 from modaverse.interfaces import Sampling
 from modaverse.language.batch import IGNORED, MODALITIES, Batch, Example, collate
+from modaverse.language.chat_template import scheme_of
 from modaverse.language.decoding import CachedTranscript
 from modaverse.language.projector import Projectors
 from modaverse.language.prompt import Script
-from modaverse.language.storage import LanguageConfig, load_base, load_parts, quiet, save_parts
+from modaverse.language.storage import (
+    DeviceMap,
+    LanguageConfig,
+    load_base,
+    load_parts,
+    quiet,
+    save_parts,
+)
 from modaverse.language.vocabulary import add_markers, table_names
-from modaverse.settings import LoraSettings, ProjectorSettings, TranscriptSettings
+from modaverse.settings import LoraSettings, ProjectorSettings, Quantized, TranscriptSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -92,6 +100,16 @@ class MultimodalLM(nn.Module):
         own = getattr(self.core.config.get_text_config(), "max_position_embeddings", None)
         return self.config.context_length or own or 2048
 
+    def place(self, device: torch.device | None) -> MultimodalLM:
+        """Move everything to `device`; None leaves the LLM where a device map put it, and moves the rest to
+        the device of its embeddings, which is where its logits come out as well.
+        """
+        if device is not None:
+            return self.to(device)
+        self.projectors.to(self.device)
+        self.token_bias = self.token_bias.to(self.device)
+        return self
+
     @property
     def device(self) -> torch.device:
         return self.core.get_input_embeddings().weight.device  # type: ignore[no-any-return]
@@ -113,6 +131,7 @@ class MultimodalLM(nn.Module):
     ) -> MultimodalLM:
         """A base LLM with a fresh adapter and fresh projectors, ready for training.
 
+        Without a `transcript` turns are written as the tokenizer's chat template has them, if it has one.
         `seed` decides the fresh weights; the global random state is left as it was.
 
         Raises:
@@ -122,15 +141,17 @@ class MultimodalLM(nn.Module):
         """
         from peft import LoraConfig, get_peft_model
 
+        llm, tokenizer = load_base(base, revision=revision, dtype=dtype)
+        if transcript is None:
+            transcript = scheme_of(tokenizer) if tokenizer.chat_template else TranscriptSettings()
         config = LanguageConfig(
             base="" if Path(base).is_dir() else str(base),
             revision=revision,
             embedding_dim=embedding_dim,
             projector=projector or ProjectorSettings(),
-            transcript=transcript or TranscriptSettings(),
+            transcript=transcript,
         )
         lora = lora or LoraSettings()
-        llm, tokenizer = load_base(base, revision=revision, dtype=dtype)
         with torch.random.fork_rng(devices=[]), quiet():
             torch.manual_seed(seed)
             tokens = add_markers(llm, tokenizer, config.transcript.markers)
@@ -166,21 +187,30 @@ class MultimodalLM(nn.Module):
         dtype: torch.dtype = torch.float32,
         trainable: bool = False,
         merge: bool | None = None,
+        quantized: Quantized | None = None,
+        device_map: DeviceMap | None = None,
     ) -> MultimodalLM:
         """Load a base and what was trained on it.
 
         `merge` folds the adapter into the base's weights, which decodes faster; it is the default except
-        where `trainable`.
+        where `trainable`, and where the base is `quantized`, which it would be rounded away in.
 
         Raises:
             ModelNotFound: nothing lies at `base` or `adapter`.
             CheckpointError: the files there do not fit each other.
+            SettingsError: the base is to be quantised, and what that needs is not installed.
         """
-        merge = not trainable if merge is None else merge
+        merge = not trainable and quantized is None if merge is None else merge
         llm, tokenizer, projectors, config = load_parts(
-            base, Path(adapter), revision=revision, dtype=dtype, trainable=trainable
+            base,
+            Path(adapter),
+            revision=revision,
+            dtype=dtype,
+            trainable=trainable,
+            quantized=quantized,
+            device_map=device_map,
         )
-        if merge:
+        if merge and not config.merged:
             llm = llm.merge_and_unload()
         model = cls(llm, tokenizer, projectors, config)
         if not trainable:
@@ -194,7 +224,7 @@ class MultimodalLM(nn.Module):
             ModelError: the adapter was merged into the base, so that it cannot be written apart.
             StorageError: the folder cannot be written.
         """
-        if not hasattr(self.llm, "peft_config"):
+        if not hasattr(self.llm, "peft_config") and not self.config.merged:
             raise ModelError(
                 "This LLM has no adapter of its own any more: it was merged into the base",
                 hint="Load it with merge=False to save it again.",
@@ -240,6 +270,8 @@ class MultimodalLM(nn.Module):
             # An empty batch of a modality goes through its projector as well: its gradients are zeros
             # then and not missing, which data-parallel training would wait for.
             chosen = slots[:, 2] == index
+            if modality not in self.projectors.modalities and not chosen.any():
+                continue
             projected = self.projectors(modality, features[chosen])
             rows, starts = slots[chosen, 0], slots[chosen, 1]
             inputs = inputs.index_put((rows[:, None], starts[:, None] + offsets), projected.to(inputs.dtype))

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from modaverse.context import Modality
+from modaverse.errors import InputError
 from modaverse.settings import ProjectorSettings
 
 _GELU_RMS = 0.65  # root mean square of gelu(x) for x ~ N(0, 1)
@@ -58,7 +59,7 @@ def _initialise(layer: nn.Linear, std: float) -> None:
 
 
 class Projectors(nn.Module):
-    """One projector for each modality, or one for all where `settings.shared`."""
+    """One projector for each of `modalities`, or one for all of them where `settings.shared`."""
 
     def __init__(
         self,
@@ -73,12 +74,21 @@ class Projectors(nn.Module):
         self.settings = settings
         self.dim = dim
         self.modalities = tuple(modalities)
-        names = ("shared",) if settings.shared else self.modalities
+        names = ("shared",) if settings.shared and self.modalities else self.modalities
         self.projectors = nn.ModuleDict(
             {str(name): Projector(settings, dim, hidden, embedding_rms=embedding_rms) for name in names}
         )
 
     def forward(self, modality: Modality, embeddings: torch.Tensor) -> torch.Tensor:
-        """(b, d) of one modality → (b, k, h)."""
+        """(b, d) of one modality → (b, k, h).
+
+        Raises:
+            InputError: there is no projector for it.
+        """
+        if modality not in self.modalities:
+            raise InputError(
+                f"This LLM cannot read {modality}: it has no projector that was trained for it",
+                hint="Ask in words alone, or train projectors with modaverse train.",
+            )
         name = "shared" if self.settings.shared else str(modality)
         return self.projectors[name](embeddings)  # type: ignore[no-any-return]

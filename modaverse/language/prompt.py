@@ -79,17 +79,18 @@ class Script:
         self._plain = plain_tokenizer(tokenizer, settings.markers)
         self._write = write
         self._meta_open, self._meta_close, self._media_open, self._media_close = (
-            self._token(marker) for marker in settings.markers
-        )
-        self._start, self._user_start, self._user_end, self._between = (
-            self._template(text)
-            for text in (settings.start, settings.user_start, settings.user_end, settings.between)
-        )
+            (self._token(marker),) if marker else ()
+            for marker in (
+                settings.meta_open, settings.meta_close, settings.media_open, settings.media_close
+            )
+        )  # fmt: skip
+        self._start, self._user_start = map(self._template, (settings.start, settings.user_start))
+        self._user_end, self._between = map(self._continued, (settings.user_end, settings.between))
         self.start_length, self.between_length = len(self._start), len(self._between)
         self.end = self._token(settings.assistant_end)
         self.ends = frozenset((self.end, *map(self._token, settings.stop)))
-        control = {*special_tokens(tokenizer).values(), self._media_open, self._media_close}
-        self.never_sampled = frozenset(control - self.ends - {self._meta_open, self._meta_close})
+        control = {*special_tokens(tokenizer).values(), *self._media_open, *self._media_close}
+        self.never_sampled = frozenset(control - self.ends - {*self._meta_open, *self._meta_close})
         """Control tokens that no answer may contain: `<media>`, those of the user's turn, padding."""
 
     # ------------------------------------------------------------------------------------ pieces
@@ -111,19 +112,20 @@ class Script:
     def media(self, number: int, modality: Modality) -> list[Span]:
         label = encode_plain(self._plain, self.settings.media_label.format(number=number))
         return [
-            Tokens((self._media_open, *label)),
+            Tokens((*self._media_open, *label)),
             Slot(number, modality),
-            Tokens((self._media_close,)),
+            Tokens(self._media_close),
         ]
 
     def note(self, cause: str) -> list[Span]:
         """What stands in the place of a medium that could not be made. It uses up no number."""
         cause = " ".join(cause.split())[:MAX_NOTE_CHARS]
-        return [Tokens((self._media_open, *encode_plain(self._plain, f"failed: {cause}"), self._media_close))]
+        body = encode_plain(self._plain, f"failed: {cause}")
+        return [Tokens((*self._media_open, *body, *self._media_close))]
 
     def call(self, call: MetaResponse, *, sampled: bool = False) -> list[Span]:
         body = encode_plain(self._plain, self._write(call))
-        return [Tokens((self._meta_open, *body, self._meta_close), sampled)]
+        return [Tokens((*self._meta_open, *body, *self._meta_close), sampled)]
 
     # --------------------------------------------------------------------------- whole conversations
 
@@ -157,8 +159,17 @@ class Script:
     def _template(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"]) if text else ()
 
+    def _continued(self, text: str) -> tuple[int, ...]:
+        """`text` as it stands behind other text: SentencePiece puts a space before what it takes for a
+        beginning.
+        """
+        before, both = self._template("x"), self._template("x" + text)
+        return both[len(before) :] if both[: len(before)] == before else self._template(text)
+
     def _token(self, text: str) -> int:
         ids = self._template(text)
+        if len(ids) != 1 and text in self._tokenizer.get_vocab():
+            return int(self._tokenizer.get_vocab()[text])  # a piece that no text becomes by itself
         if len(ids) != 1:
             raise SettingsError(
                 f"{text!r} must be one token of the LLM's tokenizer and is {len(ids)}",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,11 +23,12 @@ from safetensors.torch import load_file, save_file
 
 from modaverse.errors import CheckpointError, ModelNotFound, StorageError
 from modaverse.language.projector import Projectors
+from modaverse.language.quantization import quantization_config
 from modaverse.language.vocabulary import grow_tables
-from modaverse.settings import ProjectorSettings, Settings, TranscriptSettings
+from modaverse.settings import ProjectorSettings, Quantized, Settings, TranscriptSettings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 @contextmanager
@@ -65,10 +66,38 @@ class LanguageConfig(Settings):
     transcript: TranscriptSettings = TranscriptSettings()
     context_length: int | None = None
     """Positions that fit into the context, where the LLM's configuration should not decide."""
+    merged: bool = False
+    """Whether the adapter has become part of the LLM's own weights, so that none lies here."""
+
+
+DeviceMap = str | Mapping[str, int | str]
+"""A strategy of accelerate ("auto", …), or the device of each module."""
+
+
+def base_config(base: str | Path, *, revision: str | None = None) -> PreTrainedConfig:
+    """The configuration of an LLM in a folder, or in a repository that is in the hub's cache.
+
+    Raises:
+        ModelNotFound: there is none that can be read.
+    """
+    from transformers import AutoConfig
+
+    try:
+        with quiet():
+            return AutoConfig.from_pretrained(str(base), revision=revision, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelNotFound(
+            f"No LLM lies in {base}: {first_line(error)}", hint="Check the place of the LLM in the profile."
+        ) from error
 
 
 def load_base(
-    base: str | Path, *, revision: str | None, dtype: torch.dtype
+    base: str | Path,
+    *,
+    revision: str | None,
+    dtype: torch.dtype,
+    quantized: Quantized | None = None,
+    device_map: DeviceMap | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal LM and its tokenizer, from a folder or from a repository that is in the hub's cache. Nothing
     is fetched.
@@ -76,9 +105,13 @@ def load_base(
     Raises:
         ModelNotFound: nothing lies there.
         CheckpointError: something does, and it cannot be read.
+        SettingsError: it is to be quantised, and what that needs is not installed.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    placed: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
+    if quantized is not None:
+        placed["quantization_config"] = quantization_config(quantized, dtype)
     path = Path(base)
     if not path.is_dir() and (path.is_absolute() or str(base).count("/") != 1):
         raise ModelNotFound(f"No LLM lies in {base}", hint="Check the path of the LLM in the profile.")
@@ -86,16 +119,21 @@ def load_base(
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(str(base), revision=revision, local_files_only=True)
             llm = AutoModelForCausalLM.from_pretrained(
-                str(base), revision=revision, dtype=dtype, use_safetensors=True, local_files_only=True
+                str(base),
+                revision=revision,
+                dtype=dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                **placed,
             )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         if not path.is_dir():
             raise ModelNotFound(
-                f"The LLM {base} is not on this machine: {_first_line(error)}",
+                f"The LLM {base} is not on this machine: {first_line(error)}",
                 hint=f"Run: hf download {base}" + (f" --revision {revision}." if revision else "."),
             ) from error
         raise CheckpointError(
-            f"The LLM {base} cannot be loaded: {_first_line(error)}",
+            f"The LLM {base} cannot be loaded: {first_line(error)}",
             hint="It must be a transformers causal LM with config.json, tokenizer.json and safetensors.",
         ) from error
     return llm, tokenizer
@@ -108,8 +146,11 @@ def load_parts(
     revision: str | None,
     dtype: torch.dtype,
     trainable: bool,
+    quantized: Quantized | None = None,
+    device_map: DeviceMap | None = None,
 ) -> tuple[Any, PreTrainedTokenizerBase, Projectors, LanguageConfig]:
-    """Base with adapter (a `PeftModel`), extended tokenizer, projectors and their configuration.
+    """Base with adapter (a `PeftModel`, unless it was merged), extended tokenizer, projectors and their
+    configuration.
 
     The base is resized before the adapter comes: its rows of new tokens must have a place.
 
@@ -121,18 +162,20 @@ def load_parts(
     from transformers import AutoTokenizer
 
     config = read_config(adapter)
-    llm, _ = load_base(base, revision=revision, dtype=dtype)
+    llm, _ = load_base(base, revision=revision, dtype=dtype, quantized=quantized, device_map=device_map)
+    peft: Any = llm
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(adapter))
         grow_tables(llm, len(tokenizer))
         hidden = llm.get_input_embeddings().weight.shape[1]
         projectors = Projectors(config.projector, config.embedding_dim, hidden)
         projectors.load_state_dict(load_file(adapter / "projectors.safetensors"))
-        with quiet():
-            peft = PeftModel.from_pretrained(llm, str(adapter), is_trainable=trainable)
+        if not config.merged:
+            with quiet():
+                peft = PeftModel.from_pretrained(llm, str(adapter), is_trainable=trainable)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"The adapter in {adapter} does not fit {base}: {_first_line(error)}",
+            f"The adapter in {adapter} does not fit {base}: {first_line(error)}",
             hint="Load it onto the LLM that it was trained on"
             + (f": {config.base}." if config.base else "."),
         ) from error
@@ -178,16 +221,17 @@ def save_parts(
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: tensor.detach().to("cpu", dtype) for name, tensor in projectors.state_dict().items()}
         # The base's tables grew, but all that changed in them are the new tokens' rows, which peft keeps.
-        peft.save_pretrained(str(folder), save_embedding_layers=False)
-        (folder / "README.md").unlink(missing_ok=True)
-        if dtype is not None:
+        if not config.merged:
+            peft.save_pretrained(str(folder), save_embedding_layers=False)
+            (folder / "README.md").unlink(missing_ok=True)
+            _forget_paths(folder / "adapter_config.json", config.base)
+        if dtype is not None and not config.merged:
             path = folder / "adapter_model.safetensors"
             adapter = {name: tensor.to(dtype) for name, tensor in load_file(path).items()}
             save_file(adapter, path, metadata={"format": "pt"})
         save_file(weights, folder / "projectors.safetensors", metadata={"format": "pt"})
         tokenizer.save_pretrained(str(folder))
-        _write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
-        _forget_paths(folder / "adapter_config.json", config.base)
+        write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
     except OSError as error:
         raise StorageError(
             f"{folder} cannot be written: {error.strerror or error}",
@@ -199,14 +243,16 @@ def _forget_paths(path: Path, base: str) -> None:
     """Keep a repository's name in peft's configuration, but no path of the machine that trained."""
     description = json.loads(path.read_text())
     description["base_model_name_or_path"] = base
-    _write_text(path, json.dumps(description, indent=2, sort_keys=True) + "\n")
+    write_text(path, json.dumps(description, indent=2, sort_keys=True) + "\n")
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of another package says, cut to one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

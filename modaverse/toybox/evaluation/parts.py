@@ -69,7 +69,7 @@ class Parts:
         match name.partition("-"):
             case "language", _, _:
                 base = [llm.path / "config.json"] if llm.path else []
-                return [*base, llm.adapter / "config.json"]
+                return [*base, *([llm.adapter / "config.json"] if llm.adapter else [])]
             case "encoder", _, _:
                 path = self.profile.encoder.path
                 return [path if path.is_file() else path / "model.safetensors"]
