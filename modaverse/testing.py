@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from modaverse.context import Media, Modality
 from modaverse.errors import ContextOverflow, GenerationCancelled, InputError
-from modaverse.interfaces import CallSpec, Cancelled, Decoded, GenerationRequest, Progress, Sampling
+from modaverse.interfaces import (
+    CallSpec,
+    Cancelled,
+    Decoded,
+    GenerationRequest,
+    Progress,
+    Sampling,
+    TokenNeeded,
+    Transcript,
+)
 from modaverse.metaresponse import Vocabulary
 
 if TYPE_CHECKING:
@@ -157,6 +166,38 @@ class ScriptedLanguageModel:
             return next(self._tokens)
         except StopIteration:
             raise RuntimeError("The script has no more tokens") from None
+
+
+class EchoTranscript(ScriptedTranscript):
+    """Writes the text that it was last given, as a script."""
+
+    def add_text(self, text: str) -> None:
+        super().add_text(text)
+        self._model = ScriptedLanguageModel(text, context_length=self._model.context_length)
+
+
+class EchoLanguageModel:
+    """Answers each request with its own text, in which markers are spelled, for tests of many at once.
+
+    `steps` has the number of rows in each step, `released` the transcripts that nobody goes on with.
+    """
+
+    def __init__(self, *, context_length: int = 10_000) -> None:
+        self.context_length = context_length
+        self.steps: list[int] = []
+        self.released: list[Transcript] = []
+
+    def transcript(self, *, seed: int, sampling: Sampling) -> EchoTranscript:
+        transcript = EchoTranscript(ScriptedLanguageModel(context_length=self.context_length))
+        transcript.set_sampling(seed=seed, sampling=sampling)
+        return transcript
+
+    def step(self, wanted: Sequence[TokenNeeded]) -> Sequence[TokenNeeded]:
+        self.steps.append(len(wanted))
+        return wanted
+
+    def release(self, transcript: Transcript) -> None:
+        self.released.append(transcript)
 
 
 # ------------------------------------------------------------------------ scripted encoder, generator

@@ -12,26 +12,34 @@ time. What a row says and makes is what it would say and make alone with the sam
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from modaverse.answer import AnswerSettings, Conversation
-from modaverse.context import Event, Media, Text
-from modaverse.interfaces import BatchLanguageModel, EmbeddingsNeeded, MediumNeeded, Need, TokenNeeded
+from modaverse.context import Event
+from modaverse.interfaces import (
+    BatchLanguageModel,
+    EmbeddingsNeeded,
+    MediumNeeded,
+    Need,
+    TokenNeeded,
+    Transcript,
+)
 from modaverse.orchestrator import Orchestrator
 
 N = TypeVar("N", bound=Need)
+Steps = Generator[Event | Need]
+"""An answer, as `Orchestrator.steps` takes it."""
 
 
 class Row:
     """One answer among others; `need` is what it stopped for."""
 
-    def __init__(self, conversation: Conversation, steps: Generator[Event | Need]) -> None:
-        self.conversation = conversation
+    def __init__(self, steps: Steps, transcript: Transcript) -> None:
         self.steps = steps
+        self.transcript = transcript
         self.need: Need | None = None
 
 
@@ -43,7 +51,8 @@ class Together:
     """Answers under way. One thread drives it; `wake` may come from any.
 
         together = Together(orchestrator)
-        row = together.admit(parts, settings)
+        conversation = orchestrator.conversation()
+        together.admit(orchestrator.steps(conversation, parts, settings), conversation.transcript)
         while together:
             for row, event in together.step(): ...
 
@@ -65,16 +74,11 @@ class Together:
         """Rows under way."""
         return len(self._rows)
 
-    def admit(
-        self,
-        parts: Sequence[Text | Media],
-        settings: AnswerSettings,
-        *,
-        conversation: Conversation | None = None,
-    ) -> Row:
-        """Begin to answer a request, in a new conversation where none is given. The next step sees to it."""
-        conversation = conversation or self._orchestrator.conversation()
-        row = Row(conversation, self._orchestrator.steps(conversation, parts, settings))
+    def admit(self, steps: Steps, transcript: Transcript) -> Row:
+        """Let an answer be a row: its steps, of which none was taken yet, and what it is written to. The next
+        step sees to it.
+        """
+        row = Row(steps, transcript)
         self._rows[row] = None
         self._new.append(row)
         return row
@@ -165,4 +169,4 @@ class Together:
     def _end(self, row: Row) -> None:
         self._rows.pop(row, None)
         if self._language is not None:
-            self._language.release(row.conversation.transcript)
+            self._language.release(row.transcript)

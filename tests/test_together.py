@@ -15,7 +15,7 @@ from worlds import BELL, CAT, kinds, text_of
 from modaverse.context import Done, Event, GenerationFailed, Media, MetaResponse, Modality, Text
 from modaverse.errors import ContextOverflow, GenerationError, MediaError
 from modaverse.generation import GeneratorPool
-from modaverse.interfaces import GenerationRequest, Matcher, Pixels, Sampling, TokenNeeded, Waveform
+from modaverse.interfaces import GenerationRequest, Matcher, Pixels, Sampling, Waveform
 from modaverse.language.model import MultimodalLM
 from modaverse.language.together import BatchDecoder
 from modaverse.media import write_media
@@ -24,48 +24,20 @@ from modaverse.orchestrator import AnswerSettings, Orchestrator
 from modaverse.settings import LoraSettings, ProjectorSettings
 from modaverse.testing import (
     VOCABULARY,
+    EchoLanguageModel,
     ScriptedEncoder,
     ScriptedGenerator,
-    ScriptedTranscript,
     save_tiny_llm,
-    script_ids,
 )
 from modaverse.together import News, Row, Together
 
 
-class Parrot:
-    """A language model that writes what its request says."""
-
-    context_length = 1000
-
-    def transcript(self, *, seed: int, sampling: Sampling) -> Parroting:
-        return Parroting(self)  # type: ignore[arg-type]
-
-
-class Flock(Parrot):
-    """One that reads rows together. `steps` has the number of rows in each step."""
+class Alone:
+    """A language model that reads no rows together."""
 
     def __init__(self) -> None:
-        self.steps: list[int] = []
-        self.released: list[Any] = []
-
-    def step(self, wanted: Sequence[TokenNeeded]) -> Sequence[TokenNeeded]:
-        self.steps.append(len(wanted))
-        return wanted
-
-    def release(self, transcript: Any) -> None:
-        self.released.append(transcript)
-
-
-class Parroting(ScriptedTranscript):
-    def add_text(self, text: str) -> None:
-        super().add_text(text)
-        self._script = iter(script_ids(text))
-
-    def next_token(self, allow: Any = None) -> int:
-        token = next(self._script)
-        self._add("token", token)
-        return token
+        self._rows = EchoLanguageModel()
+        self.context_length, self.transcript = self._rows.context_length, self._rows.transcript
 
 
 def paint(request: GenerationRequest) -> Pixels:
@@ -95,25 +67,32 @@ class PickyEncoder(ScriptedEncoder):
 class World:
     """What rows share, on fakes."""
 
-    def __init__(
-        self, folder: Path, *, gate: threading.Event | None = None, language: Parrot | None = None
-    ) -> None:
+    def __init__(self, folder: Path, *, gate: threading.Event | None = None, language: Any = None) -> None:
         self.folder = folder
         self.painter = ScriptedGenerator("T-to-I", Modality.IMAGE, paint, gate=gate)
         self.pool = GeneratorPool([self.painter, ScriptedGenerator("T-to-A", Modality.AUDIO, ring)], folder)
-        self.language = language or Flock()
+        self.language = language or EchoLanguageModel(context_length=1000)
         self.encoder = PickyEncoder()
         self.orchestrator = Orchestrator(self.language, self.encoder, self.pool, vocabulary=VOCABULARY)
         self.together = Together(self.orchestrator)
 
     def admit(self, *parts: Text | Media | str, seed: int = 0) -> Row:
-        return self.together.admit(*request(*parts, seed=seed))
+        return admit(self.together, self.orchestrator, request(*parts, seed=seed))
 
     def given(self, shade: int) -> Media:
         return write_media(Pixels(np.full((4, 4, 3), shade, np.uint8)), self.folder)
 
 
-def request(*parts: Text | Media | str, seed: int = 0) -> tuple[list[Text | Media], AnswerSettings]:
+Asked = tuple[list[Text | Media], AnswerSettings]
+
+
+def admit(together: Together, orchestrator: Orchestrator, asked: Asked) -> Row:
+    """A row in a conversation of its own."""
+    chat = orchestrator.conversation()
+    return together.admit(orchestrator.steps(chat, *asked), chat.transcript)
+
+
+def request(*parts: Text | Media | str, seed: int = 0) -> Asked:
     said = [Text(part) if isinstance(part, str) else part for part in parts]
     return said, AnswerSettings(seed, Sampling(max_new_tokens=2000))
 
@@ -162,7 +141,7 @@ def test_rows_together_are_what_each_is_alone(world: Any) -> None:
         "Malformed",
     }
     assert w.language.steps[0] == len(texts)
-    assert set(w.language.released) == {row.conversation.transcript for row in rows}
+    assert set(w.language.released) == {row.transcript for row in rows}
 
 
 def test_a_row_that_waits_holds_up_nobody(world: Any) -> None:
@@ -199,8 +178,7 @@ def test_a_row_that_is_given_up_leaves_the_others_alone(world: Any) -> None:
     drive(w.together, until=lambda news: isinstance(news[1], MetaResponse))
     w.together.cancel(given_up)
     w.together.cancel(given_up)  # twice is as good as once
-    assert len(given_up.conversation.transcript) == 0
-    assert not given_up.conversation.context.turns
+    assert len(given_up.transcript) == 0
     gate.set()
     happened = drive(w.together)
     assert list(happened) == [other]
@@ -234,7 +212,7 @@ def test_what_does_not_fit_fails_alone(world: Any) -> None:
 
 
 def test_any_language_model_will_do(world: Any) -> None:
-    w = world(language=Parrot())
+    w = world(language=Alone())
     rows = [w.admit(f"{CAT} Row {index}") for index in range(2)]
     happened = drive(w.together)
     assert [text_of(happened[row]) for row in rows] == [" Row 0", " Row 1"]
@@ -291,7 +269,7 @@ def test_a_real_llm_writes_in_rows_what_it_writes_alone(tmp_path: Path, splice: 
             return Orchestrator(llm, ScriptedEncoder(), pool, vocabulary=vocabulary, mask=mask)
 
         texts = ["", "Draw it. ", "Draw what you hear. " * 4, "x"]
-        asked: list[tuple[list[Text | Media], AnswerSettings]] = []
+        asked: list[Asked] = []
         for seed, text in enumerate(texts):
             given: list[Text | Media] = [write_media(paint(GenerationRequest("", text, seed)), tmp_path)]
             sampling = Sampling(temperature=0.8 * (seed % 2), max_new_tokens=56)
@@ -300,10 +278,11 @@ def test_a_real_llm_writes_in_rows_what_it_writes_alone(tmp_path: Path, splice: 
             )
         alone = begin(language)
         expected: list[list[Event]] = [list(alone.stream(alone.conversation(), *each)) for each in asked]
-        together = Together(begin(BatchDecoder(language, mask=mask)))
-        rows = [together.admit(*each) for each in asked[:3]]
+        beside = begin(BatchDecoder(language, mask=mask))
+        together = Together(beside)
+        rows = [admit(together, beside, each) for each in asked[:3]]
         happened = drive(together, until=lambda news: isinstance(news[1], MetaResponse))
-        rows.append(together.admit(*asked[3]))
+        rows.append(admit(together, beside, asked[3]))
         for row, events in drive(together).items():
             happened.setdefault(row, []).extend(events)
     assert [happened[row] for row in rows] == expected
