@@ -6,7 +6,7 @@ supply ─► rows in flight ─► Together: LLM, encoder and generators work f
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -30,7 +30,7 @@ class _Held:
     stream: AnswerStream
     begin: float = field(default_factory=time.perf_counter)
     last: float = field(default_factory=time.perf_counter)
-    stages: Counter[str] = field(default_factory=Counter)
+    stages: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def look(self, event: Event | Exception) -> None:
         """Count the time since the last event for the stage that it went to."""
