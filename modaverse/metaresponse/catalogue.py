@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from modaverse.errors import SettingsError
 from modaverse.interfaces import CallSpec
+from modaverse.metaresponse.faults import brief
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -68,7 +69,8 @@ class Catalogue(Mapping[str, CallSpec]):
         if model not in self._validators:
             self._validators[model] = _validator(self[model])
         errors = sorted(self._validators[model].iter_errors(dict(options)), key=lambda error: error.json_path)
-        return "; ".join(f"{error.json_path.replace('$', label, 1)}: {error.message}" for error in errors[:3])
+        found = (f"{error.json_path.replace('$', label, 1)}: {error.message}" for error in errors[:3])
+        return "; ".join(brief(text, 200) for text in found)
 
 
 def _validator(spec: CallSpec) -> Validator:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from modaverse.context import MetaResponse, Modality, ParserEvent, WrappedText
 from modaverse.interfaces import CallSpec
 from modaverse.metaresponse import faults
 from modaverse.metaresponse.catalogue import Catalogue, Limits
-from modaverse.metaresponse.faults import Refused
+from modaverse.metaresponse.faults import Refused, brief
 from modaverse.metaresponse.grammar import Dialect
 from modaverse.metaresponse.values import JsonObject, Unusable
 
@@ -77,22 +78,16 @@ class Checker:
 
     def _check_keys(self, call: Mapping[str, list[Any]]) -> None:
         """No key twice, and none that means nothing, on the way to any field."""
-        fields = self.dialect.fields
-        open_level = fields["options"].keys if "options" in fields else None
-        for level in {
-            place.keys[:depth]: None for place in fields.values() for depth in range(len(place.keys))
-        }:
-            places = [place for place in fields.values() if place.keys[: len(level)] == level]
-            known = list(dict.fromkeys(place.keys[len(level)] for place in places if place.keys != level))
-            for item in call.get(places[0].rule, ()):
-                found = _look(item, level)
+        for level in _levels(self.dialect):
+            for item in call.get(level.rule, ()):
+                found = _look(item, level.path)
                 if not isinstance(found, JsonObject):
                     continue
                 if found.repeated is not None:
-                    raise Refused(faults.REPEATED_KEY, key=found.repeated)
-                unknown = [key for key in found if key not in known]
-                if unknown and level != open_level:
-                    raise Refused(faults.UNKNOWN_KEY, key=unknown[0], keys=", ".join(known))
+                    raise Refused(faults.REPEATED_KEY, key=brief(found.repeated))
+                if level.known is not None and not found.keys() <= level.known.keys():
+                    unknown = next(key for key in found if key not in level.known)
+                    raise Refused(faults.UNKNOWN_KEY, key=brief(unknown), keys=", ".join(level.known))
 
     def _label(self, name: str) -> str:
         """A field's name as the dialect writes it."""
@@ -116,13 +111,13 @@ class Checker:
             return None
         if self.catalogue is None or model not in self.catalogue:
             names = "all but the empty name" if self.catalogue is None else self.catalogue.names
-            raise Refused(faults.UNKNOWN_MODEL, model=model, models=names)
+            raise Refused(faults.UNKNOWN_MODEL, model=brief(model), models=names)
         return self.catalogue[model]
 
     def _check_input(self, prompt: str, spec: CallSpec | None) -> None:
         limit = self.limits.max_input_chars if spec is None else spec.max_input_chars
         field = self._label("input")
-        if not prompt.strip():
+        if not prompt or prompt.isspace():
             raise Refused(faults.EMPTY_INPUT, field=field)
         if len(prompt) > limit:
             raise Refused(faults.LONG_INPUT, field=field, length=len(prompt), limit=limit)
@@ -139,7 +134,7 @@ class Checker:
     def _plain(self, value: Any, depth: int) -> Any:
         """`value` as plain dictionaries and lists, without repeated keys and unusable numbers."""
         if isinstance(value, Unusable):
-            raise Refused(faults.UNUSABLE_NUMBER, number=value if len(value) <= 20 else f"{value[:20]}…")
+            raise Refused(faults.UNUSABLE_NUMBER, number=brief(value, 20))
         if not isinstance(value, (dict, list)):
             return value
         if depth == 0:
@@ -147,7 +142,7 @@ class Checker:
         if isinstance(value, list):
             return [self._plain(item, depth - 1) for item in value]
         if isinstance(value, JsonObject) and value.repeated is not None:
-            raise Refused(faults.REPEATED_KEY, key=value.repeated)
+            raise Refused(faults.REPEATED_KEY, key=brief(value.repeated))
         return {key: self._plain(item, depth - 1) for key, item in value.items()}
 
     def _check_options(self, model: str, options: dict[str, Any], spec: CallSpec | None) -> None:
@@ -177,6 +172,25 @@ class Checker:
         if wanted is not None and found != wanted:
             raise Refused(faults.WRONG_SOURCE, number=number, found=found, other=_article(found), **about)
         return number
+
+
+class _Level(NamedTuple):
+    """An object on the way to a field, and the keys that mean something in it; None where any may stand."""
+
+    rule: str
+    path: tuple[str, ...]
+    known: dict[str, None] | None
+
+
+@cache
+def _levels(dialect: Dialect) -> tuple[_Level, ...]:
+    """The levels of a dialect, in the order in which a person would read them."""
+    known: dict[tuple[str, tuple[str, ...]], dict[str, None]] = {}
+    for rule, keys in dialect.fields.values():
+        for depth, key in enumerate(keys):
+            known.setdefault((rule, keys[:depth]), {})[key] = None
+    options = dialect.fields.get("options")
+    return tuple(_Level(*place, None if place == options else keys) for place, keys in known.items())
 
 
 def _look(item: Any, keys: tuple[str, ...]) -> Any:

@@ -27,6 +27,12 @@ class Refused(Exception):
         self.hint = fault.hint.format(**values)
 
 
+def brief(text: str, most: int = 60) -> str:
+    """What an LLM wrote, as a message quotes it: on one line, and no longer than a person reads."""
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[:most])
+    return shown if len(text) <= most else f"{shown}…"
+
+
 # ------------------------------------------------------------------------------------ the syntax
 
 UNEXPECTED = Fault(

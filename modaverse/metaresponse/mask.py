@@ -87,7 +87,7 @@ class TokenMask:
         if any(not place.keys for place in dialect.fields.values()):
             raise GrammarError(
                 f"calls of the dialect {dialect.name} carry no JSON object, so there is no mask for them",
-                hint="Sample without the mask (constrained=False).",
+                hint="Answer with constrained=False, or say so under [answer] in the profile.",
             )
         mask = cls(vocabulary, catalogue, dialect)
         mask._segment({})
@@ -252,8 +252,10 @@ class Matcher:
             words &= ~self._mask._blank
         elif stage is Stage.INPUT and self._tokens_left <= self._segment.tail:
             # The rest of the call still fits, and no more: the input ends now, or with its last character.
+            # A quote that is escaped ends nothing, and what follows it in its token might be an escape again.
             closing = words & self._mask._quote
-            words[:] = closing if closing.any() else words & self._mask._byte
+            ends = closing.any() and not self._progress.escaped
+            words[:] = closing if ends else words & self._mask._byte
 
     def _silence(self) -> None:
         """From here on without calls, where a marker is spelled and no call fits any more."""

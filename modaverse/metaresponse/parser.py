@@ -85,7 +85,8 @@ class StreamParser:
         if self._reading != "text":
             self._begin("text")
         events: list[ParserEvent] = []
-        self._read(text, events)
+        if self._call is None or not self._call.lengthen(text):
+            self._read(text, events)
         return events
 
     def feed_ids(self, ids: Iterable[int]) -> list[ParserEvent]:
@@ -146,7 +147,8 @@ class StreamParser:
                 pos = self._read_text(text, pos, events)
             else:
                 pos = call.read(text, pos)
-                self._follow(call, events)
+                if call.news:
+                    self._follow(call, events)
 
     def _read_text(self, text: str, pos: int, events: list[ParserEvent]) -> int:
         state, begin, end = self._text, pos, len(text)
@@ -193,6 +195,7 @@ class StreamParser:
 
     def _follow(self, call: Call, events: list[ParserEvent]) -> None:
         """Say what has become certain of the open call."""
+        call.news = False
         for model in call.models[self._announced :]:
             self._announce(model, events)
         if call.broken:
@@ -222,6 +225,9 @@ class StreamParser:
             line, column = self._line, self._column
             events.append(Malformed(raw, str(refused), refused.hint, line, column))
         else:
+            if not self._announced:  # a key that is written with escapes shows only now that it is the name's
+                calling = (event for event in said if isinstance(event, MetaResponse))
+                events += [MetaResponseOpened(event.model) for event in calling]
             events += said
             self._calls = calls
         self._advance(raw)

@@ -30,14 +30,15 @@ class Progress:
     `heads` are the texts that can stand before an input.
     """
 
-    __slots__ = ("_closer", "_escaped", "_heads", "_left", "_opener", "_quoted", "_seen", "fresh", "stage")
+    __slots__ = ("_closer", "_heads", "_left", "_opener", "_quoted", "_seen", "escaped", "fresh", "stage")
 
     def __init__(self, opener: bytes | None, closer: bytes | None, heads: Collection[bytes]) -> None:
         self.stage = Stage.TEXT
         self.fresh = False  # in an input whose first character is not complete
+        self.escaped = False  # in a string, after a backslash that escapes what follows
         self._opener, self._closer, self._heads = opener, closer, heads
         self._seen = b""  # in text what could become a marker, in a head all of it, in an input its beginning
-        self._quoted = self._escaped = False
+        self._quoted = False
         self._left = 0  # bytes of a spelled closing marker that are still to come
 
     def mark(self) -> None:
@@ -72,7 +73,7 @@ class Progress:
         return self.fresh and bool(self._seen)
 
     def _enter(self, stage: Stage) -> None:
-        self.stage, self._seen, self._quoted, self._escaped = stage, b"", False, False
+        self.stage, self._seen, self._quoted, self.escaped = stage, b"", False, False
 
     def _feed_text(self, data: bytes) -> bytes:
         """Look for the spelled marker; what follows it in `data`."""
@@ -102,10 +103,10 @@ class Progress:
                 self._enter(Stage.TEXT)
         elif not self._quoted and self._closer is not None and byte == self._closer[0]:
             self._left = len(self._closer) - 1  # outside of strings JSON has no such byte
-        elif self._escaped:
-            self._escaped = False
+        elif self.escaped:
+            self.escaped = False
         elif byte == _ESCAPE:
-            self._escaped = True
+            self.escaped = True
         elif byte == _QUOTE:
             self._quoted = not self._quoted
             if self.stage is Stage.INPUT:
@@ -114,6 +115,6 @@ class Progress:
     def _feed_first(self, byte: int) -> None:
         self._seen += bytes((byte,))
         if self._seen[0] == _ESCAPE:
-            self.fresh = len(self._seen) < 2
+            self.fresh = self.escaped = len(self._seen) < 2
         else:
             self.fresh = not self._seen.decode("utf-8", "ignore")

@@ -11,7 +11,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lark import Token, Transformer
+from lark import Transformer
+
+_MOST_EXACT = 1 << 53  # beyond it doubles leave out integers
+
+
+class Terminal:
+    """A terminal of the grammar and its text, in place of a `lark.Token`, which would copy the text."""
+
+    __slots__ = ("type", "value")
+
+    def __init__(self, name: str, text: str) -> None:
+        self.type, self.value = name, text  # as lark calls them
 
 
 class JsonObject(dict[str, Any]):
@@ -33,7 +44,7 @@ class Unusable(str):
     __slots__ = ()
 
 
-class Values(Transformer[Token, Any]):  # type: ignore[misc]
+class Values(Transformer[Terminal, Any]):  # type: ignore[misc]
     """lark's callbacks; `fields` is the table of the dialect (field → place)."""
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
@@ -54,7 +65,7 @@ class Values(Transformer[Token, Any]):  # type: ignore[misc]
 
     def member(self, children: list[Any]) -> tuple[str, Any]:
         key, value = children
-        return (string(key) if isinstance(key, Token) else key), value
+        return (string(key.value) if isinstance(key, Terminal) else key), value
 
     pair = member
 
@@ -64,19 +75,19 @@ class Values(Transformer[Token, Any]):  # type: ignore[misc]
     def list(self, children: list[Any]) -> list[Any]:
         return children
 
-    def STRING(self, token: str) -> str:  # noqa: N802 - lark calls terminals by their names
-        return string(token)
+    def STRING(self, token: Terminal) -> str:  # noqa: N802 - lark calls terminals by their names
+        return string(token.value)
 
-    def NUMBER(self, token: str) -> int | float | Unusable:  # noqa: N802
-        return number(token)
+    def NUMBER(self, token: Terminal) -> int | float | Unusable:  # noqa: N802
+        return number(token.value)
 
-    def TRUE(self, token: str) -> bool:  # noqa: N802
+    def TRUE(self, token: Terminal) -> bool:  # noqa: N802
         return True
 
-    def FALSE(self, token: str) -> bool:  # noqa: N802
+    def FALSE(self, token: Terminal) -> bool:  # noqa: N802
         return False
 
-    def NULL(self, token: str) -> None:  # noqa: N802
+    def NULL(self, token: Terminal) -> None:  # noqa: N802
         return None
 
 
@@ -85,7 +96,7 @@ def _object_of(rule: str) -> Any:
 
 
 def _text_of(rule: str) -> Any:
-    return lambda children: (rule, "".join(children).strip())
+    return lambda children: (rule, "".join(child.value for child in children).strip())
 
 
 def string(token: str) -> str:
@@ -95,11 +106,16 @@ def string(token: str) -> str:
 
 
 def number(token: str) -> int | float | Unusable:
-    """The number; `Unusable` where it has more digits than any use, or is beyond a double."""
+    """The number; `Unusable` where it has more digits than any use, or is beyond a double.
+
+    20.0 and 2e1 are integers to JSON Schema, and so they are here: what counts to 20 takes no float.
+    """
     if len(token) > 400:
         return Unusable(token)
     try:
         return int(token)
     except ValueError:
         value = float(token)
-        return value if abs(value) != float("inf") else Unusable(token)
+    if abs(value) == float("inf"):
+        return Unusable(token)
+    return int(value) if value.is_integer() and abs(value) <= _MOST_EXACT else value

@@ -109,13 +109,21 @@ def _decoder(decoder: Any, name: str) -> Any:
     kinds = {part["type"]: part for part in _flatten(decoder)}
     if "ByteLevel" in kinds:
         table = _byte_level_table()
-        return lambda piece: bytes(table[char] for char in piece)
+        return lambda piece: _spelled(piece, table)
     if "ByteFallback" in kinds or "Metaspace" in kinds:
         return _sentencepiece_bytes
     raise ModelError(
         f"the tokens of {name} have no bytes of their own (its decoder has {', '.join(kinds) or 'no steps'})",
         hint="Use an LLM with a byte-level BPE or a SentencePiece tokenizer.",
     )
+
+
+def _spelled(piece: str, table: Mapping[str, int]) -> bytes:
+    """Control tokens stand in some vocabularies as they are, with letters that stand for no byte."""
+    try:
+        return bytes([table[char] for char in piece])
+    except KeyError:
+        return piece.encode()
 
 
 def _flatten(decoder: Any) -> list[Any]:

@@ -89,6 +89,21 @@ def test_an_unfinished_answer_of_the_released_checkpoint_is_malformed() -> None:
         assert malformed.reason == "the answer ended inside a call"
 
 
+@pytest.mark.parametrize(
+    ("prompt", "reason"),
+    [
+        ("", "Input is missing"),
+        ("###", "Input is missing"),
+        (" ###", "Input is empty"),
+        (" \n", "Input is empty"),
+    ],
+)
+def test_the_released_checkpoint_must_say_what_it_wants(prompt: str, reason: str) -> None:
+    malformed = read("modaverse_v0", f"Modality: [IMAGE] Prompt:{prompt}")[-1]
+    assert isinstance(malformed, Malformed)
+    assert malformed.reason == reason
+
+
 def test_a_marker_is_a_token_where_the_tokenizer_has_it(make_tokenizer) -> None:
     call = '<tool_call>{"name": "T-to-I", "arguments": {"prompt": "a"}}</tool_call>'
     for markers, opened in (((), True), (("<tool_call>", "</tool_call>"), False)):

@@ -272,6 +272,27 @@ def test_the_slowest_writer_still_closes_its_call(make_tokenizer, dialect: str) 
         assert len(ids) > needed * 0.9
 
 
+def test_an_escaped_quote_does_not_pass_for_the_end_of_an_input(
+    vocabulary: Vocabulary, catalogue: Catalogue
+) -> None:
+    """There are tokens such as `"\\`: behind a backslash it escapes a quote, and begins the next escape."""
+    token = len(vocabulary.tokens)
+    wider = Vocabulary((*vocabulary.tokens, b'"\\'), vocabulary.added, vocabulary.special, vocabulary.ends)
+    mask = TokenMask.compile(wider, catalogue)
+    ids = [wider.added["<meta>"], *spell(wider, '{"Model": "T-to-A", "Input": "a\\')]
+    matcher = mask.start({}, mask.needed({}))
+    write(matcher, ids)
+    quotes = 0
+    while not matcher.engine.is_accepting() and len(ids) < mask.needed({}):
+        following = allowed(matcher, len(wider))
+        ids.append(token if token in following else min(following))
+        quotes += ids[-1] == token
+        matcher.accept(ids[-1])
+    events = StreamParser(vocabulary=wider, catalogue=catalogue).feed_ids(ids)
+    assert quotes > 10
+    assert isinstance(events[-1], MetaResponse)
+
+
 def test_a_token_that_reaches_into_the_input_does_not_begin_it_with_a_space(
     vocabulary: Vocabulary, catalogue: Catalogue
 ) -> None:

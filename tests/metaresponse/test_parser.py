@@ -81,6 +81,86 @@ def test_half_a_surrogate_pair_becomes_a_replacement_character() -> None:
     call.input.encode()
 
 
+def test_every_call_is_announced_even_if_its_key_is_disguised() -> None:
+    """The name's key may be written with escapes: the generator then loads with the call, not before it."""
+    text = CALL.replace("Model", "Mod\\u0065l")
+    assert read(text) == [MetaResponseOpened("T-to-I"), MetaResponse("T-to-I", "a brown dog")]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [("20.0", 20), ("2e1", 20), ("-0", 0), ("9007199254740992.0", 2**53), ("0.5", 0.5), ("1e300", 1e300)],
+)
+def test_a_whole_number_is_an_integer_however_it_is_written(written: str, value: float) -> None:
+    """As for JSON Schema, which calls 20.0 an integer: a generator that counts steps cannot use a float."""
+    call = read(f'<meta>{{"Model": "T-to-I", "Input": "a", "Options": {{"a": {written}}}}}</meta>')[-1]
+    assert isinstance(call, MetaResponse)
+    assert call.options == {"a": value}
+    assert type(call.options["a"]) is type(value)
+
+
+@pytest.mark.parametrize("delta", [1, 3, 700])
+def test_a_string_of_very_many_pieces_is_put_together_again(delta: int) -> None:
+    """With escapes and characters of all widths, read to its end and broken off."""
+    written = "".join(f"{index} é日😀\\n" for index in range(900))
+    for end in ('"}</meta>', "\n"):
+        text = f'<meta>{{"Model": "T-to-I", "Input": "{written}{end}'
+        parser = StreamParser()
+        events = [event for at in range(0, len(text), delta) for event in parser.feed(text[at : at + delta])]
+        assert [*events, *parser.close()] == read(text)
+        assert "".join(event.raw for event in events) == text
+        if end != "\n":
+            assert events[-1] == MetaResponse("T-to-I", written.replace("\\n", "\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "raw"),
+    [
+        ("<meta>\ufeff{}", "<meta>"),
+        ("<meta>\x00{}", "<meta>"),
+        ('<meta>{"a": "\x00"}', '<meta>{"a": "'),
+        ('<meta>{"a": "b\r\n"}', '<meta>{"a": "b'),
+        ('<meta>{"a": "\\\x00', '<meta>{"a": "\\'),
+        ('<meta>{"a": "\\u12\ud83d', '<meta>{"a": "\\u12'),
+        ('<meta>{"a":\u00a01}', '<meta>{"a":'),
+        ('<meta>{"a": 01}', '<meta>{"a": 0'),
+        ('<meta>{"a": \u0661}', '<meta>{"a": '),
+        ("<meta>{,}", "<meta>{"),
+        ('<meta>{"a": 1,}', '<meta>{"a": 1,'),
+        ("<meta>{}<meta>{}", "<meta>{}<"),
+        ("<meta>{}</META>", "<meta>{}</"),
+    ],
+)
+def test_odd_characters_offend_where_json_has_no_place_for_them(text: str, raw: str) -> None:
+    """A mark of byte order, NUL, CR, half a surrogate pair, spaces and digits that are none to JSON."""
+    broken = [event for event in read(text) if isinstance(event, Malformed)]
+    assert broken[0].raw == raw
+    assert broken[0].expected
+
+
+def test_line_ends_of_every_kind_are_white_space() -> None:
+    call = CALL.replace("{", "{\r\n\t").replace(": ", ":\r").replace("}", "\n}\r\n")
+    assert read(f"\r\n{call}\r\n")[-2] == MetaResponse("T-to-I", "a brown dog")
+
+
+def test_a_message_is_short_and_on_one_line_whatever_it_quotes(catalogue: Catalogue) -> None:
+    """Keys and names come from the LLM, and messages go to a terminal."""
+    odd = "\\u001b[31m\\n" + "x" * 100_000
+    for call in (
+        f'{{"Model": "{odd}", "Input": "a"}}',
+        f'{{"Model": "T-to-I", "Input": "a", "{odd}": 1}}',
+        f'{{"Model": "T-to-I", "Input": "a", "{odd}": 1, "{odd}": 1}}',
+        f'{{"Model": "T-to-I", "Input": "a", "Options": {{"{odd}": 1}}}}',
+        f'{{"Model": "T-to-I", "Input": "a", "Options": {{"style": "{odd}"}}}}',
+        f'{{"Model": "T-to-I", "Input": "a", "Options": {{"a": {{"{odd}": 1, "{odd}": 1}}}}}}',
+        '{"Model": "T-to-I", "Input": "a", "Options": {"a": %s}}' % ("9" * 1_000),
+    ):
+        malformed = read(f"<meta>{call}</meta>", catalogue=catalogue)[-1]
+        assert isinstance(malformed, Malformed)
+        assert malformed.reason.isprintable()
+        assert len(malformed.reason) < 300
+
+
 @pytest.mark.parametrize(
     ("text", "raw", "rest", "expected"),
     [

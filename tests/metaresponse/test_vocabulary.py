@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tokenizers import Tokenizer, decoders, models
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from modaverse.errors import ModelError
@@ -30,6 +30,16 @@ def test_every_byte_that_text_can_have_is_a_token(vocabulary: Vocabulary) -> Non
     for byte in (*range(0x20, 0x7F), 0x80, 0xBF, 0xC3, 0xF0):
         assert vocabulary.bytes(vocabulary.single(byte)) == bytes([byte])
     assert vocabulary.bytes(len(vocabulary)) == vocabulary.bytes(-1) == b""
+
+
+def test_control_tokens_with_letters_of_no_byte_are_taken_as_they_are() -> None:
+    """DeepSeek's are in the vocabulary itself, with a full-width bar that byte-level BPE has no use for."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pieces = Tokenizer(models.BPE({piece: index for index, piece in enumerate([*letters, "<｜end｜>"])}, []))
+    pieces.decoder = decoders.ByteLevel()
+    vocabulary = Vocabulary.from_tokenizer(PreTrainedTokenizerFast(tokenizer_object=pieces))
+    assert vocabulary.tokens[256] == "<｜end｜>".encode()
+    assert {vocabulary.bytes(token) for token in range(256)} == {bytes([byte]) for byte in range(256)}
 
 
 def test_tokens_without_bytes_are_refused() -> None:
