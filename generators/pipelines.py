@@ -79,13 +79,13 @@ class PipelineWeights:
         """
         with self._lock:
             if self._pipeline is None:
+                check_requirements(self.card)
+                check_safe(self.folder)
+                self._fingerprint = self._fingerprint or self._hashed()  # first: calls ask for it at once
                 self._pipeline = self._read()
-                self._fingerprint = self._fingerprint or self._hashed()  # now, and not when a call waits
             self._bring()
 
     def _read(self) -> Any:
-        check_requirements(self.card)
-        check_safe(self.folder)
         kind = pipeline_class(self.card.calls[0].pipeline)
         try:
             with _without_noise():
@@ -150,7 +150,7 @@ class PipelineWeights:
     def shell(self, call: Call) -> Any:
         """A new pipeline object of the call's class around the loaded networks, with its own scheduler."""
         loaded = self._pipeline
-        if loaded is None:
+        if loaded is None or self._aside:
             raise GenerationError(f"generator {self.card.name} is not loaded", hint="Call load() first.")
         kind = pipeline_class(call.pipeline)
         components = dict(loaded.components)

@@ -13,6 +13,7 @@ import email.utils
 import http.client
 import json
 import os
+import secrets
 import ssl
 import tempfile
 import threading
@@ -67,7 +68,12 @@ class ServiceGenerator:
             GenerationCancelled: `cancelled()` was true.
         """
         check_options(self.card.name, self._spec, request)
-        answer = self._ask(self._arguments(request), cancelled)
+        arguments = self._arguments(request)
+        if self.call.source is None:
+            content, kind = json.dumps(arguments).encode(), "application/json"
+        else:
+            content, kind = _form(arguments, self.call.source_argument, *self._source(request))
+        answer = self._ask(content, kind, cancelled)
         made = self._decoded(self._content(answer))
         progress(1, 1)
         return made
@@ -81,19 +87,32 @@ class ServiceGenerator:
             arguments[call.options[name].argument or name] = value
         return arguments
 
+    def _source(self, request: GenerationRequest) -> tuple[bytes, str]:
+        """Source's file, and its MIME type."""
+        if request.source is None or request.source.modality is not self.call.source:
+            raise GenerationError(
+                f"{self.call.model} needs a source of kind {self.call.source}",
+                hint="Name a medium in Source.",
+            )
+        try:
+            return request.source.path.read_bytes(), request.source.mime
+        except OSError as error:
+            raise GenerationError(
+                f"{self.call.model}: the source cannot be read: {error.strerror}", hint="Give it again."
+            ) from error
+
     # ------------------------------------------------------------------------------------- asking
 
-    def _ask(self, arguments: dict[str, Any], cancelled: Cancelled) -> Answer:
+    def _ask(self, content: bytes, kind: str, cancelled: Cancelled) -> Answer:
         service = self.card.service
-        body = json.dumps(arguments).encode()
         until = time.monotonic() + service.timeout
         for attempt in range(service.retries + 1):
             pause = _FIRST_PAUSE * 2**attempt
             try:
                 answer = post(
                     service.url,
-                    body,
-                    self._headers(),
+                    content,
+                    self._headers(kind),
                     until=until,
                     max_bytes=round(service.max_mb * 1e6),
                     cancelled=cancelled,
@@ -110,8 +129,8 @@ class ServiceGenerator:
             self._wait(pause, cancelled)
         raise AssertionError("the last attempt returns or raises")
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "Connection": "close"}
+    def _headers(self, kind: str) -> dict[str, str]:
+        headers = {"Content-Type": kind, "Accept-Encoding": "identity", "Connection": "close"}
         key = service_key(self.card)
         return headers if key is None else {**headers, "Authorization": f"Bearer {key}"}
 
@@ -220,6 +239,20 @@ def service_key(card: ServiceCard) -> str | None:
             f"generator {card.name}: {name} holds something else than a key", hint=f"Set {name} again."
         )
     return key
+
+
+def _form(arguments: dict[str, Any], name: str, file: bytes, mime: str) -> tuple[bytes, str]:
+    """A form with a file (multipart/form-data, RFC 7578), and its type."""
+    boundary = secrets.token_hex(16)  # which nothing else that is sent holds
+    parts = []
+    for key, value in arguments.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        parts.append(f'name="{key}"\r\n\r\n{text}'.encode(errors="replace"))
+    label = f'name="{name}"; filename="source.{mime.rpartition("/")[2]}"'  # some go by the name's end
+    parts.append(f"{label}\r\nContent-Type: {mime}\r\n\r\n".encode() + file)
+    opening = f"--{boundary}\r\nContent-Disposition: form-data; ".encode()
+    body = b"".join(opening + part + b"\r\n" for part in parts) + f"--{boundary}--\r\n".encode()
+    return body, f"multipart/form-data; boundary={boundary}"
 
 
 def _retry_after(answer: Answer) -> float | None:

@@ -75,6 +75,11 @@ class ServiceCall(Table):
 
     model: str = Field(description="What a meta-response names: T-to-I, T-to-A, …")
     makes: Modality = Field(description="Modality of what is made.")
+    source: Modality | None = Field(
+        None,
+        description="Modality of Source, where the call needs one; a form is then posted, and no JSON.",
+    )
+    source_argument: str = Field("image", description="Name of Source's file in that form.")
     answer: Literal["json", "body"] = Field(
         description="`json`: the file stands in data[0].b64_json, as pictures do. `body`: the answer is it, "
         "as speech is."
@@ -93,6 +98,7 @@ class ServiceCall(Table):
         return CallSpec(
             self.model,
             self.makes,
+            self.source,
             options_schema=object_schema(properties),
             max_input_chars=self.max_input_chars,
         )

@@ -57,12 +57,13 @@ def post(
     target = parts.path or "/"
     if parts.query:
         target += f"?{parts.query}"
+    patience = min(_CONNECT_SECONDS, max(until - time.monotonic(), 0.1))
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
         context = ssl.create_default_context()
-        connection = http.client.HTTPSConnection(host, parts.port, timeout=_CONNECT_SECONDS, context=context)
+        connection = http.client.HTTPSConnection(host, parts.port, timeout=patience, context=context)
     else:
-        connection = http.client.HTTPConnection(host, parts.port, timeout=_CONNECT_SECONDS)
+        connection = http.client.HTTPConnection(host, parts.port, timeout=patience)
     with contextlib.closing(connection):
         connection.connect()
         with _bounded(connection.sock, host, until, cancelled):

@@ -11,8 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modaverse.errors import ModaVerseError
+
+if TYPE_CHECKING:
+    from modaverse.settings import Profile
 
 GIGABYTE = 1e9
 
@@ -29,19 +33,21 @@ class Finding:
 
 def findings(profile: str) -> Iterator[Finding]:
     """All checks, one after the other; a few of them take a second."""
-    checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
+    checks: tuple[tuple[str, Callable[[], Finding | list[Finding]]], ...] = (
         ("python", python),
         ("packages", packages),
         ("torch", torch_devices),
         ("media", media),
         ("generators", generator_cards),
         ("profile", lambda: profile_parts(profile)),
+        ("fits", profiles_that_fit),
         ("memory", memory),
         ("disk", disk),
     )
     for what, check in checks:
         try:
-            yield check()
+            found = check()
+            yield from [found] if isinstance(found, Finding) else found
         except ModaVerseError as error:
             yield Finding(what, False, error.message, error.hint)
         except Exception as error:  # whatever is broken here, the other checks still say what they find
@@ -109,34 +115,64 @@ def media() -> Finding:
 
 def generator_cards() -> Finding:
     from modaverse.generators.card import card_names, load_card
+    from modaverse.generators.plugins import plugins
 
     cards = [load_card(name) for name in card_names()]
     calls = sum(len(card.calls) for card in cards)
-    return Finding("generators", bool(cards), f"{len(cards)} cards with {calls} calls")
+    others = ", ".join(plugin.name for plugin in plugins()) or "none"
+    return Finding("generators", bool(cards), f"{len(cards)} cards with {calls} calls; plug-ins: {others}")
 
 
-def profile_parts(name: str) -> Finding:
-    """Whether the files of every part of a profile are on this machine; they are not loaded."""
+def profile_parts(name: str) -> list[Finding]:
+    """Whether the files of every part of a profile are on this machine, and how to get those that are not;
+    they are not loaded."""
     from modaverse.cli.card_check import check_card
     from modaverse.interfaces import Place
     from modaverse.settings import load_profile
 
     profile = load_profile(name)
     place = Place(root=profile.generators.root)
-    folders = {"adapter": profile.llm.adapter, "encoder": profile.encoder.path}
-    if profile.llm.path is not None:  # what lies in a hub's cache is found when it is loaded
-        folders["LLM"] = profile.llm.path
-    missing = [part for part, path in folders.items() if not path.is_file() and not _holds_weights(path)]
-    missing += [card for card in profile.generators.cards if check_card(card, place)]
-    if missing:
-        hint = "See modaverse generators check; other parts come with ModaVerse, or by training."
-        return Finding("profile", False, f"{profile.name} lacks {', '.join(missing)}", hint)
-    count = len(folders) + len(profile.generators.cards)
-    return Finding("profile", True, f"{profile.name} has its {count} parts")
+    faults = {card: check_card(card, place) for card in profile.generators.cards}
+    parts = {"LLM": _missing_llm(profile)}
+    if profile.llm.adapter is not None:  # without one, an LLM reads no media
+        parts["adapter"] = _missing_files(profile.llm.adapter, "Train it, or install ModaVerse again.")
+        parts["encoder"] = _missing_files(profile.encoder.path, "Train it, or install ModaVerse again.")
+    parts |= {card: (fault.message, fault.hint) if fault else None for card, fault in faults.items()}
+    missing = [
+        Finding("profile", False, f"{profile.name} lacks {part}: {lack[0]}", lack[1])
+        for part, lack in parts.items()
+        if lack
+    ]
+    return missing or [Finding("profile", True, f"{profile.name} has its {len(parts)} parts")]
 
 
-def _holds_weights(folder: Path) -> bool:
-    return any(folder.glob("*.safetensors"))
+def _missing_llm(profile: Profile) -> tuple[str, str] | None:
+    """What is wrong and the way out, or None."""
+    llm = profile.llm
+    if llm.path is not None:
+        return _missing_files(llm.path, "Give the folder of an LLM as llm.path in the profile.")
+    from huggingface_hub import try_to_load_from_cache
+
+    name, revision = str(llm.repository), llm.revision or "main"
+    if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+        return None
+    return f"{name} is not on this machine", f"Run: hf download {name} --revision {revision}"
+
+
+def _missing_files(path: Path, hint: str) -> tuple[str, str] | None:
+    there = path.is_file() or any(path.glob("*.safetensors"))
+    return None if there else (f"no weights in {path}", hint)
+
+
+def profiles_that_fit() -> Finding:
+    """Which of the profiles that ship this machine has the memory for, one generator loaded at a time."""
+    from modaverse.cli.fit import fits
+
+    told, untold = fits()
+    told.sort(key=lambda one: not one.fits)
+    detail = "; ".join([*map(str, told), *(f"{name} is not here to be measured" for name in untold)])
+    well = not told or told[0].fits or bool(untold)
+    return Finding("fits", well, detail, "Use a machine with more memory, or a profile with less to load.")
 
 
 def memory() -> Finding:

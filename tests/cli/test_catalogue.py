@@ -82,6 +82,39 @@ def test_a_check_says_what_is_here_and_how_to_get_the_rest(modaverse, profile: P
     assert "Run: hf download " in elsewhere.stdout
 
 
+SERVICE = """
+kind = "http"
+summary = "Pictures from elsewhere"
+licence = { name = "Terms of use", commercial = true }
+service = { url = "https://example.org/v1/images", key = "PAINTER_KEY" }
+[[calls]]
+model = "T-to-I"
+makes = "image"
+answer = "json"
+"""
+
+
+def test_a_service_is_shown_and_checked_without_its_key(modaverse, tmp_path: Path, monkeypatch) -> None:
+    card = tmp_path / "painter.toml"
+    card.write_text(SERVICE)
+    shown = modaverse("generators", "show", card).stdout
+    assert (
+        "service    https://example.org/v1/images\nkey        in the environment variable PAINTER_KEY"
+        in shown
+    )
+    result = modaverse("generators", "check", card)
+    assert result.returncode == 1
+    assert "painter needs a key, and PAINTER_KEY is not set\n    Set PAINTER_KEY to a key." in result.stdout
+    monkeypatch.setenv("PAINTER_KEY", "sk-1234567")
+    result = modaverse("generators", "check", card)
+    assert (result.returncode, result.stdout) == (0, f"{card}: ok\n")
+
+
+def test_what_a_pipeline_costs_beyond_its_weights_is_shown(modaverse) -> None:
+    assert "which diffusers calls deprecated, 16000 Hz" in modaverse("generators", "show", "audioldm").stdout
+    assert "requires   torchvision" in modaverse("generators", "show", "qwen-image-edit").stdout
+
+
 def test_weights_that_hold_code_are_refused(modaverse, profile: Path) -> None:
     (profile.parent / "weights" / "image" / "pipeline.py").write_text("print('run me')")
     result = modaverse("generators", "check", "mini-image", "--profile", profile)

@@ -136,6 +136,8 @@ def test_what_was_set_aside_comes_back_the_same(tiny: Tiny) -> None:
     generator.load()
     first = run(generator).array
     generator.weights.park()
+    with pytest.raises(GenerationError, match="mini-image is not loaded"):
+        run(generator)
     generator.load()
     np.testing.assert_array_equal(run(generator).array, first)
     assert generator.park is None  # on a CPU there is nowhere to go

@@ -9,7 +9,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from email import policy
+from email.parser import BytesParser
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,6 +35,7 @@ from modaverse.generators.opening import open_generators, read_card
 from modaverse.generators.service import ServiceGenerator
 from modaverse.generators.service_card import ServiceCard
 from modaverse.interfaces import Decoded, GenerationRequest, Place
+from modaverse.media import media_from_bytes
 
 KEY = "sk-do-not-show-this-0123456789"
 PATIENCE = 20.0
@@ -119,6 +122,19 @@ class Service(ThreadingHTTPServer):
         self.broken.set()  # whoever asked has hung up, as some of these tests want
 
 
+def posted(kind: str, content: bytes) -> dict[str, Any]:
+    """What was posted: JSON, or a form as email's parser reads it."""
+    if kind == "application/json":
+        return json.loads(content)
+    form = BytesParser(policy=policy.HTTP).parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + content)
+    found: dict[str, Any] = {}
+    for part in form.iter_parts():
+        payload = part.get_payload(decode=True)
+        name = part.get_param("name", header="content-disposition")
+        found[name] = payload if part.get_filename() else payload.decode().rstrip("\r\n")
+    return found
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: Service
 
@@ -126,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
         service = self.server
         content = self.rfile.read(int(self.headers["Content-Length"]))
         service.times.append(time.monotonic())
-        service.asked.append((self.path, dict(self.headers), json.loads(content)))
+        service.asked.append((self.path, dict(self.headers), posted(self.headers["Content-Type"], content)))
         reply = service.replies.pop(0) if len(service.replies) > 1 else service.replies[0]
         service.arrived.release()
         if reply.gate is not None:
@@ -219,6 +235,27 @@ def test_sound_is_the_answer_itself(serve: Serve, tmp_path: Path) -> None:
     assert made.modality is Modality.AUDIO
     assert made.array.shape == (1600, 1)
     assert service.asked[0][2] == {"response_format": "wav", "input": "a red cat", "speed": 1.5}
+
+
+def test_an_edit_posts_a_form_with_the_source(serve: Serve, tmp_path: Path) -> None:
+    service = serve(Reply(pictures(png())))
+    generator = generator_of(service, tmp_path, ('model = "T-to-I"', 'model = "TI-to-I"\nsource = "image"'))
+    assert generator.spec.source is Modality.IMAGE
+    source = media_from_bytes(png(colour="blue"), tmp_path)
+    request = GenerationRequest("TI-to-I", 'a réd "cat"\r\n', 7, {}, source)
+    generator.generate(request, progress=lambda *_: None, cancelled=lambda: False)
+    form = service.asked[0][2]
+    assert form.pop("image") == png(colour="blue")
+    assert form == {"model": "painter-1", "size": "1024x1024", "prompt": 'a réd "cat"', "seed": "7"}
+    for wrong in (None, replace(source, modality=Modality.AUDIO)):
+        with pytest.raises(GenerationError, match="TI-to-I needs a source of kind image"):
+            generator.generate(
+                replace(request, source=wrong), progress=lambda *_: None, cancelled=lambda: False
+            )
+    source.path.unlink()
+    with pytest.raises(GenerationError, match="the source cannot be read: No such file"):
+        generator.generate(request, progress=lambda *_: None, cancelled=lambda: False)
+    assert len(service.asked) == 1
 
 
 def test_without_a_key_none_is_sent(serve: Serve, tmp_path: Path) -> None:
