@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import Dataset
 
-from modaverse.context import Context, Media, MetaResponse, Part, Text, Turn
+from modaverse.context import Context, GenerationFailed, Media, MetaResponse, Part, Text, Turn
 from modaverse.errors import DataError
 from modaverse.language.batch import Example, length
 from modaverse.language.prompt import Script, Slot, Span, Tokens
 from modaverse.training.features import Features
-from modaverse.training.rows import CallPart, MediaPart, Row, from_json, jsonl_lines
+from modaverse.training.rows import CallPart, FailedPart, MediaPart, Row, RowTurn, from_json, jsonl_lines
 from modaverse.training.sources import Source, SourceReader
 
 _SLOT = -1
@@ -80,16 +80,24 @@ def conversation(placed: PlacedRow, reader: SourceReader) -> Conversation:
     """
     sources: list[Source] = []
 
-    def part(value: object) -> Part:
+    def part(value: object, outcomes: int) -> Part:
         if isinstance(value, MediaPart):
             source = reader.read(value.uri, placed.folder, placed.where)
             sources.append(source)
             return source.file or Media(source.modality, Path(), "", source.identity)
         if isinstance(value, CallPart):
             return MetaResponse(value.model, value.input, value.options, value.source)
+        if isinstance(value, FailedPart):
+            return GenerationFailed(outcomes, value.cause)  # calls are answered in their order
         return Text(value.text)  # type: ignore[attr-defined]
 
-    turns = tuple(Turn(turn.role, tuple(part(value) for value in turn.parts)) for turn in placed.row.turns)
+    def parts(turn: RowTurn) -> Iterator[Part]:
+        outcomes = 0
+        for value in turn.parts:
+            yield part(value, outcomes)
+            outcomes += isinstance(value, MediaPart | FailedPart)
+
+    turns = tuple(Turn(turn.role, tuple(parts(turn))) for turn in placed.row.turns)
     return Conversation(Context(turns), tuple(sources), placed.where)
 
 

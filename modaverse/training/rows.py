@@ -9,10 +9,12 @@
                                       {"type": "text", "text": " A yellow bell at night."}]}]}
 
 Turns alternate and begin with the user. A medium in an answer is what the earliest meta-response before it
-that has none yet stands for: directly behind it where the LLM waits, later where it writes on. It is spliced
-in training just as in inference; a meta-response without a medium is allowed. `source` counts the media of
-the whole row from 1. `uri` is a path, relative to the file that holds the row, or a URI that something
-registered resolves (`toybox:image?thing=cat&...`). `about` may hold anything; nothing is trained on it.
+that has none yet stands for: directly behind it where the LLM waits, later where it writes on
+(`modaverse.training.layout`). It is spliced in training just as in inference; a meta-response without a
+medium is allowed. Where nothing could be made, `{"type": "failed", "cause": "it took too long"}` stands
+instead, and takes no number. `source` counts the media of the whole row from 1, those in the making too.
+`uri` is a path, relative to the file that holds the row, or a URI that something registered resolves
+(`toybox:image?thing=cat&...`). `about` may hold anything; nothing is trained on it.
 
 `row.schema.json` beside this file is the same as a JSON Schema, for other tools.
 """
@@ -55,7 +57,14 @@ class CallPart:
     source: int | None = None
 
 
-RowPart = TextPart | MediaPart | CallPart
+@dataclass(frozen=True, slots=True)
+class FailedPart:
+    """What stands in the place of a medium that could not be made."""
+
+    cause: str
+
+
+RowPart = TextPart | MediaPart | CallPart | FailedPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,8 @@ def _part_value(part: RowPart) -> dict[str, Any]:
         return {"type": "text", "text": part.text}
     if isinstance(part, MediaPart):
         return {"type": "media", "uri": part.uri}
+    if isinstance(part, FailedPart):
+        return {"type": "failed", "cause": part.cause}
     value: dict[str, Any] = {"type": "meta_response", "model": part.model, "input": part.input}
     if part.options:
         value["options"] = dict(part.options)
@@ -244,8 +255,10 @@ def _part(value: object, where: str) -> RowPart:
             return MediaPart(text_of(_fields(value, "uri", where), "uri", where))
         case "meta_response":
             return _call(value, where)
+        case "failed":
+            return FailedPart(text_of(_fields(value, "cause", where), "cause", where))
         case kind:
-            raise wrong(where, "type", '"text", "media" or "meta_response"', kind)
+            raise wrong(where, "type", '"text", "media", "meta_response" or "failed"', kind)
 
 
 def _fields(value: object, name: str, where: str) -> dict[str, Any]:
@@ -277,20 +290,22 @@ def _between_parts(row: Row, where: str) -> Iterator[DataError]:
             if isinstance(part, CallPart):
                 if turn.role is Role.USER:
                     yield DataError(f"{here}.parts[{place}]: a user makes no calls", hint="Only answers do.")
-                if part.source is not None and part.source > media:
+                if part.source is not None and part.source > media + pending:
                     yield DataError(
                         f"{here}.parts[{place}]: source {part.source} is no medium before this call"
-                        f" (there are {media})",
+                        f" (there are {media + pending})",
                         hint="Media are numbered from 1 in order of appearance.",
                     )
                 pending += 1
-            elif isinstance(part, MediaPart):
-                if turn.role is Role.ASSISTANT and pending == 0:
+            elif not isinstance(part, TextPart):
+                failed = isinstance(part, FailedPart)
+                if (turn.role is Role.ASSISTANT or failed) and pending == 0:
                     yield DataError(
-                        f"{here}.parts[{place}]: no meta-response stands for this medium",
+                        f"{here}.parts[{place}]: no meta-response stands for this "
+                        f"{'failure' if failed else 'medium'}",
                         hint="In an answer each medium belongs to a meta-response before it.",
                     )
                 pending = max(0, pending - 1)
-                media += 1
+                media += not failed
     if row.turns[-1].role is Role.USER:
         yield DataError(f"{where}: the last turn has no answer", hint="A row ends with an answer.")

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 
+from modaverse.context import GenerationFailed
 from modaverse.errors import DataError, MediaError
 from modaverse.language.batch import IGNORED
 from modaverse.language.model import MultimodalLM
 from modaverse.language.plain import encode_plain, plain_tokenizer
-from modaverse.language.prompt import Slot
+from modaverse.language.prompt import Slot, Tokens
 from modaverse.training.dataset import Transcripts, conversation, read_rows
 from modaverse.training.run import build_model
 from modaverse.training.sources import SourceReader
@@ -103,6 +104,29 @@ def test_only_the_answer_s_own_tokens_carry_loss(lm: MultimodalLM, tmp_path: Pat
     assert batch["labels"][0].tolist() == [token if is_own else IGNORED for token, is_own in expected]
     assert rows.sampled == sum(is_own for _, is_own in expected)
     assert rows.lengths.tolist() == [len(expected)]
+
+
+def test_a_failure_is_a_note_that_carries_no_loss(lm: MultimodalLM, tmp_path: Path) -> None:
+    call = {"type": "meta_response", "model": "T-to-I", "input": "a dog"}
+    failed = {"type": "failed", "cause": "it took <media> too long"}
+    answer = [
+        call,
+        call,
+        {"type": "text", "text": " Soon."},
+        failed,
+        failed,
+        {"type": "text", "text": " Oh."},
+    ]
+    asked = {"role": "user", "parts": [{"type": "text", "text": "Draw"}]}
+    path = write(tmp_path, {"turns": [asked, {"role": "assistant", "parts": answer}]})
+    (row,) = (conversation(placed, SourceReader()) for placed in read_rows([path]))
+    failures = [part for part in row.context.turns[1].parts if isinstance(part, GenerationFailed)]
+    assert [failure.call for failure in failures] == [0, 1]
+    spans = Transcripts([row], lm.script, k=2, limit=512).spans(0)
+    given = [span.ids for span in spans if isinstance(span, Tokens) and not span.sampled]
+    (note,) = lm.script.note("it took <media> too long")
+    assert isinstance(note, Tokens)
+    assert given[1] == note.ids * 2
 
 
 class _Constant:

@@ -14,6 +14,7 @@ from modaverse.context import Role
 from modaverse.errors import DataError, StorageError
 from modaverse.training.rows import (
     CallPart,
+    FailedPart,
     MediaPart,
     Row,
     RowTurn,
@@ -57,6 +58,15 @@ def test_a_row_survives_json() -> None:
     VALIDATOR.validate(json.loads(line))
 
 
+def test_what_could_not_be_made_takes_no_number_and_what_is_being_made_has_one() -> None:
+    value = {"turns": [user(HI), answer(CALL, CALL, {**CALL, "source": 2}, FAILED, FILE, HI, FAILED)]}
+    row = parse_row(value)
+    assert row.turns[1].parts[3] == FailedPart("it took too long")
+    assert len(row.media) == 1
+    VALIDATOR.validate(value)
+    assert json.loads(to_json(row)) == value
+
+
 def test_media_are_numbered_in_order() -> None:
     assert [part.uri for part in ROW.media] == ["bell.wav", "bell.png", "low.wav"]
 
@@ -93,6 +103,7 @@ def answer(*parts: Any) -> dict[str, Any]:
 
 HI = {"type": "text", "text": "Hi"}
 FILE = {"type": "media", "uri": "a.png"}
+FAILED = {"type": "failed", "cause": "it took too long"}
 CALL = {"type": "meta_response", "model": "T-to-I", "input": "a cat"}
 
 BAD: list[tuple[Any, str]] = [
@@ -137,6 +148,14 @@ BAD_BETWEEN_PARTS: list[tuple[Any, str]] = [
     (
         {"turns": [user(FILE), answer({**CALL, "source": 2})]},
         "row: turns[1].parts[0]: source 2 is no medium before this call (there are 1)",
+    ),
+    (
+        {"turns": [user(HI), answer(FAILED)]},
+        "row: turns[1].parts[0]: no meta-response stands for this failure",
+    ),
+    (
+        {"turns": [user(HI), answer(CALL, FAILED, {**CALL, "source": 1})]},
+        "row: turns[1].parts[2]: source 1 is no medium before this call (there are 0)",
     ),
 ]
 """What only the code can tell."""

@@ -24,9 +24,10 @@ from typing import Any
 
 from modaverse.errors import ModelNotFound
 from modaverse.settings import LoraSettings, ProjectorSettings
-from modaverse.toybox.rows import write_rows
+from modaverse.toybox.rows import AFTER, write_rows
 from modaverse.toybox.wordings.grammar import Split
 from modaverse.training.engine import Stop, World
+from modaverse.training.layout import Layout
 from modaverse.training.progress import Progress, Report
 from modaverse.training.record import RECORD, TrainingResult
 from modaverse.training.run import train
@@ -73,8 +74,8 @@ def train_adapter(
     if world.rank == 0:
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)
-        _write(settings.data[0], rows, "train", report)
-        _write(settings.eval_data[0], checks, "held_out", report)
+        _write(settings.data[0], rows, "train", settings.llm, report)
+        _write(settings.eval_data[0], checks, "held_out", settings.llm, report)
     world.wait()
     return train(settings, out, resume=(out / RECORD).exists(), report=report, stop=stop)
 
@@ -124,9 +125,12 @@ def part_folder(runs: Path, part: str) -> Path:
     )
 
 
-def _write(path: Path, count: int, split: Split, report: Report) -> None:
-    """Write rows, where they are not there: a file that is there is whole."""
+def _write(path: Path, count: int, split: Split, llm: str, report: Report) -> None:
+    """Write rows for an LLM, where they are not there: a file that is there is whole."""
     if not path.exists():
+        from transformers import AutoTokenizer
+
+        layout = Layout(AutoTokenizer.from_pretrained(llm), after=AFTER)
         report(Progress("rows", 0, count))
-        write_rows(path, count, SEED, split)
+        write_rows(path, count, SEED, split, layout=layout)
         report(Progress("rows", count, count))

@@ -10,6 +10,7 @@ from modaverse.toybox.rows import given, making, talk
 from modaverse.toybox.rows.chat import Chat
 from modaverse.toybox.rows.followups import FOLLOWUPS, Followups, nothing_yet
 from modaverse.toybox.wordings.grammar import Split
+from modaverse.training.layout import Layout
 from modaverse.training.rows import Row, write_jsonl
 
 Start = Callable[[Chat], None]
@@ -54,6 +55,15 @@ MIXTURE: Mapping[str, float] = {
 }
 """Weights of `INTENTS` in the training of mini."""
 
+DEFERRED = 0.3
+"""Share of the rows, of those that are given a layout, in which the LLM writes on while media are made."""
+
+AFTER = 8
+"""Tokens that mini writes on then: a sentence or two, as its answers are short. Its profile says the same."""
+
+FAILING = 0.02
+"""How often a call of the training of mini makes nothing."""
+
 TURNS = (0.62, 0.2, 0.11, 0.07)
 """How often a row has 1, 2, 3 or 4 exchanges."""
 
@@ -65,6 +75,8 @@ def sample_row(
     mixture: Mapping[str, float] = MIXTURE,
     turns: tuple[float, ...] = TURNS,
     missed: float | None = None,
+    failing: float = 0.0,
+    layout: Layout | None = None,
     editing: bool = False,
     followups: Followups = FOLLOWUPS,
 ) -> Row:
@@ -72,12 +84,14 @@ def sample_row(
 
     In the split "held_out" every request has a held-out structure, half of the scenes are held-out
     combinations, and generators make what they were asked for; in "train" neither ever occurs, and with the
-    probability `missed` (default 0.15) a generator makes something else. `editing` writes changes as edits
-    with a `Source` instead of fresh calls. `followups` are what may come next, with weights.
+    probability `missed` (default 0.15) a generator makes something else, and with `failing` nothing. With a
+    `layout` media come where decoding splices them while the LLM writes on, and without one directly behind
+    their calls. `editing` writes changes as edits with a `Source` instead of fresh calls. `followups` are
+    what may come next, with weights.
     """
     if missed is None:
         missed = 0.15 if split == "train" else 0.0
-    chat = Chat(rng, split, missed=missed, editing=editing)
+    chat = Chat(rng, split, missed=missed, failing=failing, layout=layout, editing=editing)
     names, weights = tuple(mixture), tuple(mixture.values())
     count = rng.choices(range(1, len(turns) + 1), turns)[0]
     INTENTS[rng.choices(names, weights)[0]](chat)
@@ -96,16 +110,32 @@ def _follow(chat: Chat, followups: Followups) -> bool:
     return any(chat.rng.choices(steps, weights)[0](chat, last) for _ in range(8))
 
 
-def sample_rows(count: int, seed: int, split: Split = "train") -> Iterator[Row]:
-    """`count` rows, the same for the same arguments; row `i` depends on `seed` and `i` alone."""
+def sample_rows(
+    count: int,
+    seed: int,
+    split: Split = "train",
+    *,
+    layout: Layout | None = None,
+    failing: float | None = None,
+) -> Iterator[Row]:
+    """`count` rows, the same for the same arguments; row `i` depends on `seed` and `i` alone.
+
+    With a `layout` the share `DEFERRED` of them has it. `failing` is `FAILING` in the split "train", else 0.
+    """
+    if failing is None:
+        failing = FAILING if split == "train" else 0.0
     for index in range(count):
-        yield sample_row(random.Random(f"{split}:{seed}:{index}"), split=split)
+        rng = random.Random(f"{split}:{seed}:{index}")
+        deferred = layout is not None and rng.random() < DEFERRED
+        yield sample_row(rng, split=split, failing=failing, layout=layout if deferred else None)
 
 
-def write_rows(path: Path, count: int, seed: int, split: Split = "train") -> int:
-    """Write `count` rows to `path` (see `modaverse.training.rows`); returns how many.
+def write_rows(
+    path: Path, count: int, seed: int, split: Split = "train", *, layout: Layout | None = None
+) -> int:
+    """Write what `sample_rows` gives to `path` (see `modaverse.training.rows`); returns how many.
 
     Raises:
         StorageError: the file cannot be written.
     """
-    return write_jsonl(path, sample_rows(count, seed, split))
+    return write_jsonl(path, sample_rows(count, seed, split, layout=layout))

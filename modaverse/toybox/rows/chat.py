@@ -10,7 +10,6 @@ from typing import Any
 
 from modaverse.context import Modality, Role
 from modaverse.toybox.uris import unknown_uri, uri_of
-from modaverse.toybox.wordings.captions import plain_caption
 from modaverse.toybox.wordings.grammar import Grammar, Split, sentence_case
 from modaverse.toybox.wordings.pseudo import pseudo_word
 from modaverse.toybox.wordings.typos import typed
@@ -22,7 +21,6 @@ from modaverse.toybox.wordings.wishes import (
     AnyScene,
     Wish,
     complete,
-    wish_for,
 )
 from modaverse.toybox.world import (
     THINGS,
@@ -33,7 +31,8 @@ from modaverse.toybox.world import (
     random_scene,
     random_sound_scene,
 )
-from modaverse.training.rows import CallPart, MediaPart, Row, RowPart, RowTurn, TextPart
+from modaverse.training.layout import Layout
+from modaverse.training.rows import MediaPart, Row, RowPart, RowTurn, TextPart
 
 MODELS = {Modality.IMAGE: "T-to-I", Modality.VIDEO: "T-to-V", Modality.AUDIO: "T-to-A"}
 EDITORS = {Modality.IMAGE: "TI-to-I", Modality.VIDEO: "TV-to-V", Modality.AUDIO: "TA-to-A"}
@@ -77,6 +76,7 @@ class Seen:
     modality: Modality
     scene: AnyScene | None
     wish: Wish | None = None
+    failure: str | None = None  # the kind of failure of a call that made nothing, and so has no number
 
 
 @dataclass
@@ -84,12 +84,15 @@ class Chat:
     """Builds one row; `split` decides which wordings and combinations of attributes may occur.
 
     `missed` is how often a generator makes something else than it was asked for: then the answer's words
-    follow the medium, and that is how mini learns to look at what was really made.
+    follow the medium, and that is how mini learns to look at what was really made. `failing` is how often it
+    makes nothing. With a `layout` mini writes on while media are made, and without one it waits for each.
     """
 
     rng: random.Random
     split: Split = "train"
     missed: float = 0.15
+    failing: float = 0.0
+    layout: Layout | None = None
     hurry: float = 1.0
     editing: bool = False
     turns: list[RowTurn] = field(default_factory=list)
@@ -166,7 +169,8 @@ class Chat:
         scene = replace(scene, **{name: getattr(other, name)})
         return other if is_held_out(scene) else scene
 
-    def _media(self, modality: Modality, scene: AnyScene | None, wish: Wish | None) -> MediaPart:
+    def add_media(self, modality: Modality, scene: AnyScene | None, wish: Wish | None) -> MediaPart:
+        """A medium that shows `scene`, with the next number."""
         self.seen.append(Seen(len(self.seen) + 1, modality, scene, wish))
         if scene is not None:
             return MediaPart(uri_of(scene, self.rng.randrange(RENDERS[modality])))
@@ -182,7 +186,7 @@ class Chat:
         `kinds` names the modalities of what is given, and is needed only where it is unknown (None).
         """
         modalities = kinds or [MODALITY_OF[type(scene)] for scene in given if scene is not None]
-        media = [self._media(kind, scene, None) for kind, scene in zip(modalities, given, strict=True)]
+        media = [self.add_media(kind, scene, None) for kind, scene in zip(modalities, given, strict=True)]
         if media and MARK not in text:
             before = (
                 sum(self.chance(0.5) for _ in media[1:])
@@ -205,9 +209,6 @@ class Chat:
         self.turns.pop()
         del self.seen[self.answered :]
 
-    def answer(self, intent: str) -> Answer:
-        return Answer(self, intent)
-
     def row(self) -> Row:
         return Row(tuple(self.turns), {"split": self.split, "turns": self.truths})
 
@@ -216,73 +217,6 @@ class Chat:
     @property
     def last(self) -> Seen | None:
         return self.seen[-1] if self.seen else None
-
-
-class Answer:
-    """Mini's turn: text, calls with what they made, and the truth that evaluation compares with."""
-
-    def __init__(self, chat: Chat, intent: str) -> None:
-        self.chat = chat
-        self.parts: list[RowPart] = []
-        self.truth: dict[str, Any] = {"intent": intent, "calls": []}
-
-    def say(self, text: str) -> Answer:
-        """Add a sentence; a space parts it from what came before."""
-        last = self.parts[-1] if self.parts else None
-        if isinstance(last, TextPart):
-            self.parts[-1] = TextPart(f"{last.text} {text}")
-        else:
-            self.parts.append(TextPart(f" {text}" if self.parts else text))
-        return self
-
-    def call(self, wish: Wish, *, edits: Seen | None = None) -> Seen:
-        """A call for `wish`, and what the generator makes of it."""
-        model = MODELS[wish.modality]
-        source = None
-        if edits is not None and self.chat.editing:
-            model = EDITORS[wish.modality] if edits.modality is wish.modality else "I-to-V"
-            source = edits.number
-        made = self.chat.made(wish)
-        self.parts.append(CallPart(model, plain_caption(wish), source=source))
-        self.parts.append(self.chat._media(wish.modality, made, wish))
-        self.truth["calls"].append(
-            {
-                "model": model,
-                "wish": wish.attributes,
-                "made": None if made is None else wish_for(made).attributes,
-            }
-        )
-        return self.chat.seen[-1]
-
-    def comment(self, seen: Seen, *, whole: bool = False) -> Answer:
-        """Say what was really made."""
-        chat = self.chat
-        if seen.scene is None:
-            self.truth.pop("says", None)
-            return self.say(chat.tell("missed.unknown"))
-        always = ("thing", "colour") if seen.modality in VISUAL else ("thing",)
-        attributes = chat.some(wish_for(seen.scene).attributes, 1.0 if whole else 0.6, *always)
-        if seen.modality is Modality.VIDEO:
-            attributes.pop("size", None)
-        if "direction" not in attributes:
-            attributes.pop("speed", None)
-        rule = "after" if seen.wish is None or seen.wish.fits(seen.scene) else "missed"
-        self.truth["says"] = attributes
-        return self.say(chat.tell(f"{rule}.{seen.modality.value}", attributes))
-
-    def says(self, rule: str, attributes: Mapping[str, str], **slots: str) -> Answer:
-        """A sentence whose attributes are the truth of this answer."""
-        self.truth["says"] = dict(attributes)
-        return self.say(self.chat.tell(rule, attributes, **slots))
-
-    def refuse(self, rule: str, **slots: str) -> Answer:
-        self.truth["refuses"] = True
-        return self.say(self.chat.tell(rule, **slots))
-
-    def done(self) -> None:
-        self.chat.turns.append(RowTurn(Role.ASSISTANT, tuple(self.parts)))
-        self.chat.truths.append(self.truth)
-        self.chat.answered = len(self.chat.seen)
 
 
 def look_of(scene: AnyScene) -> dict[str, str]:

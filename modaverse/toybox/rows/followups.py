@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from modaverse.context import Modality
+from modaverse.toybox.rows.answer import Answer
 from modaverse.toybox.rows.chat import MEDIA, NOUNS, VISUAL, Chat, Seen, look_of, other_value, requests
 from modaverse.toybox.rows.given import ask_about, remake_wish
 from modaverse.toybox.rows.talk import beyond_edit
@@ -24,7 +25,7 @@ def _wish_with(seen: Seen, changes: dict[str, str]) -> Wish:
 
 
 def _answer(chat: Chat, intent: str, before: str, wish: Wish, seen: Seen | None) -> None:
-    answer = chat.answer(intent)
+    answer = Answer(chat, intent)
     if chat.chance(0.85):
         answer.say(chat.tell(before))
     made = answer.call(wish, edits=seen)
@@ -148,7 +149,7 @@ def recall(chat: Chat, last: Seen) -> bool:
     chat.user(text)
     attributes = {topic: getattr(scene, topic)}
     rule = f"answer.was_{topic}" if topic in ("thing", "colour") else f"answer.{topic}"
-    answer = chat.answer(f"recall.{topic}")
+    answer = Answer(chat, f"recall.{topic}")
     answer.truth["given"] = [wish_for(scene).attributes]
     answer.says(rule, attributes).done()
     return True
@@ -182,4 +183,4 @@ def nothing_yet(chat: Chat) -> None:
     else:
         text = chat.ask(f"{kind}.{chat.rng.choice(MEDIA).value}")
     chat.user(text)
-    chat.answer("social.nothing").say(chat.tell("answer.nothing_yet")).done()
+    Answer(chat, "social.nothing").say(chat.tell("answer.nothing_yet")).done()

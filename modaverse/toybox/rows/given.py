@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from modaverse.context import Modality
-from modaverse.toybox.rows.chat import MEDIA, NOUNS, VISUAL, Answer, Chat, Seen, look_of, other_value
+from modaverse.toybox.rows.answer import Answer
+from modaverse.toybox.rows.chat import MEDIA, NOUNS, VISUAL, Chat, Seen, look_of, other_value
 from modaverse.toybox.rows.making import brief
 from modaverse.toybox.wordings.wishes import Wish, wish_for
 from modaverse.toybox.world import THINGS
@@ -68,7 +69,7 @@ def make_from(chat: Chat) -> None:
         change = {"direction": wanted["direction"]} | chat.some({"speed": wanted["speed"]}, 0.3)
         text = chat.ask("then.video_to", change)
     chat.user(text, scene, kinds=(source,))
-    answer = chat.answer(f"from.{source.value}.{target.value}")
+    answer = Answer(chat, f"from.{source.value}.{target.value}")
     seen = chat.seen[-1]
     if not known:
         unknown_answer(chat, answer, source)
@@ -97,7 +98,7 @@ def change_given(chat: Chat, modality: Modality) -> None:
         change_given(chat, modality)
         return
     chat.user(chat.ask("edit.image", {name: value}), scene)
-    answer = chat.answer(f"edit.{modality.value}")
+    answer = Answer(chat, f"edit.{modality.value}")
     answer.truth |= {"given": [wish_for(scene).attributes], "changes": {name: value}}
     if chat.chance(0.85):
         answer.say(chat.tell("before.change"))
@@ -121,11 +122,11 @@ def make_from_one_of_two(chat: Chat) -> None:
         chat.user(
             chat.ask(f"recall.{topic}", which=which, medium=medium, n=str(len(chat.seen) + place + 1)), *pair
         )
-        reply(chat, chat.answer(f"ask.{topic}.{source.value}"), chat.seen[place - 2], topic)
+        reply(chat, Answer(chat, f"ask.{topic}.{source.value}"), chat.seen[place - 2], topic)
         return
     chat.user(chat.ask(f"pick.{target.value}", which=which), *pair)
     seen = chat.seen[place - 2]
-    answer = chat.answer(f"from.{source.value}.{target.value}")
+    answer = Answer(chat, f"from.{source.value}.{target.value}")
     answer.truth["given"] = [wish_for(scene).attributes for scene in pair]
     wish = remake_wish(seen, target)
     announce_seen(chat, answer, seen, wish)
@@ -183,7 +184,7 @@ def ask_about(chat: Chat, seen: Seen | None = None) -> None:
         chat.user("", scene, kinds=(modality,))
     else:
         chat.user(text, scene, kinds=(modality,))
-    reply(chat, chat.answer(f"ask.{topic}.{modality.value}"), chat.seen[-1] if seen is None else seen, topic)
+    reply(chat, Answer(chat, f"ask.{topic}.{modality.value}"), chat.seen[-1] if seen is None else seen, topic)
 
 
 def reply(chat: Chat, answer: Answer, seen: Seen, topic: str) -> None:
@@ -223,7 +224,7 @@ def _ask_whether(chat: Chat, topic: str, modality: Modality, seen: Seen | None, 
         chat.user(text.replace("@ ", ""))
     else:
         chat.user(text, scene, kinds=(modality,))  # type: ignore[arg-type]
-    answer = chat.answer(f"ask.{topic}.{modality.value}")
+    answer = Answer(chat, f"ask.{topic}.{modality.value}")
     if scene is None:
         unknown_answer(chat, answer, modality)
         return
@@ -249,7 +250,7 @@ def count_media(chat: Chat) -> None:
     chat.user(chat.ask(f"count.{rule}"), *[chat.scene(kind) for kind in kinds])
     count = len(kinds) if mixed else kinds.count(asked)
     medium = ("file" if mixed else NOUNS[asked]) + ("s" if count != 1 else "")
-    answer = chat.answer("count")
+    answer = Answer(chat, "count")
     answer.truth["count"] = count
     answer.say(
         chat.tell("answer.count", n=NUMBERS[count], medium=medium, are="are" if count != 1 else "is")
@@ -281,7 +282,7 @@ def which_of_two(chat: Chat) -> None:
     fitting = [set(attributes), {name}, set(words)]
     choice = next(names for names in _shuffled(chat, fitting) if names and _can(chat, rule, names))
     chat.user(chat.ask(rule, {n: attributes[n] for n in choice}), *pair)
-    answer = chat.answer(f"which.{name}")
+    answer = Answer(chat, f"which.{name}")
     verdict = ("neither", "first", "second", "both")[(values[0] == value) + 2 * (values[1] == value)]
     answer.truth |= {"given": [wish_for(s).attributes for s in pair], "verdict": verdict}
     answer.say(chat.tell(f"answer.{verdict}")).done()
@@ -308,7 +309,7 @@ def same_or_not(chat: Chat) -> None:
     while (getattr(second, name) == getattr(first, name)) is not wanted:
         second = chat.scene(kinds[1])
     chat.user(chat.ask(f"same.{name}"), first, second)
-    answer = chat.answer(f"same.{name}")
+    answer = Answer(chat, f"same.{name}")
     one, two = getattr(first, name), getattr(second, name)
     answer.truth |= {"given": [wish_for(s).attributes for s in (first, second)], "yes": one == two}
     if one == two:
@@ -325,7 +326,7 @@ def compare_two(chat: Chat) -> None:
         kinds[1] = kinds[0]
     pair = [None if chat.chance(0.04) else chat.scene(kind) for kind in kinds]
     chat.user(chat.ask("compare.any"), *pair, kinds=kinds)
-    answer = chat.answer("compare")
+    answer = Answer(chat, "compare")
     one, two = (brief(chat, seen) for seen in chat.seen[-2:])
     answer.truth["given"] = [wish_for(scene).attributes if scene else None for scene in pair]
     answer.say(chat.tell("answer.compare", one=one, two=two)).done()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from modaverse.context import Modality
-from modaverse.toybox.rows.chat import MEDIA, NOUNS, VISUAL, Answer, Chat, Seen, look_of, other_value
+from modaverse.toybox.rows.answer import Answer
+from modaverse.toybox.rows.chat import MEDIA, NOUNS, VISUAL, Chat, Seen, look_of, other_value
 from modaverse.toybox.wordings.wishes import OPEN_THINGS, Wish, partial_wish, wish_for
 
 KINDS = (Modality.IMAGE, Modality.IMAGE, Modality.VIDEO, Modality.AUDIO)
@@ -63,7 +64,7 @@ def make_one(chat: Chat) -> None:
         make_first_of_two(chat, wish)
         return
     chat.user(request(chat, wish))
-    answer = chat.answer(f"make.{wish.modality.value}")
+    answer = Answer(chat, f"make.{wish.modality.value}")
     announce(chat, answer, wish)
     made = answer.call(wish)
     if chat.chance(0.88):
@@ -85,7 +86,7 @@ def make_first_of_two(chat: Chat, wish: Wish) -> None:
             f" {chat.bit('place', {'backdrop': kept['backdrop']})} {chat.bit('place', {'backdrop': second})}"
         )
     chat.user(chat.ask("ask.image", s=phrase))
-    answer = chat.answer("make.first_of_two").say(
+    answer = Answer(chat, "make.first_of_two").say(
         chat.tell("before.one_colour" if colours else "before.one_place")
     )
     thing = kept.pop("thing")
@@ -103,7 +104,7 @@ def make_and_tell(chat: Chat) -> None:
     wish = draw_wish(chat, modality, open_thing=open_thing, detail=0.0 if chat.chance(0.6) else 0.4)
     w = chat.bit(f"tell.w.{modality.value}", s=subject(chat, wish))
     chat.user(chat.ask("tell.request" if modality in VISUAL else "tell.request_audio", w=w))
-    answer = chat.answer(f"tell.{modality.value}")
+    answer = Answer(chat, f"tell.{modality.value}")
     announce(chat, answer, wish)
     answer.comment(answer.call(wish), whole=modality is Modality.AUDIO)
     answer.done()
@@ -125,9 +126,10 @@ def make_two_of_one(chat: Chat) -> None:
     wish = draw_wish(chat, first_kind, open_thing=0.5)
     a = chat.bit(f"many.wish.{first_kind.value}", s=subject(chat, wish))
     chat.user(chat.ask("many.two", a=a, b=chat.bit(f"many.its.{second_kind.value}")))
-    answer = chat.answer("make.chain")
+    answer = Answer(chat, "make.chain")
     announce(chat, answer, wish)
     first = answer.call(wish)
+    answer.look_at(first)
     second = _follower(chat, first, second_kind)
     if second is None:
         answer.comment(first).done()
@@ -158,7 +160,7 @@ def make_many(chat: Chat) -> None:
             chat.bit(f"many.wish.{w.modality.value}", s=s) for w, s in zip(wishes, subjects, strict=True)
         ]
     chat.user(chat.ask(rule, **dict(zip("abc", words, strict=False))))
-    answer = chat.answer("make.many")
+    answer = Answer(chat, "make.many")
     roll = chat.rng.random()
     made = []
     for index, wish in enumerate(wishes):
@@ -167,6 +169,7 @@ def make_many(chat: Chat) -> None:
         if roll < 0.5:
             answer.comment(made[-1])
     if 0.5 <= roll < 0.7 and all(seen.scene for seen in made) and len({s.modality for s in made}) == 1:
+        answer.look_at(*made)
         names = {str(i): brief(chat, seen) for i, seen in enumerate(made)}
         if count == 2:
             answer.say(chat.tell("answer.compare", one=names["0"], two=names["1"]))
@@ -179,7 +182,7 @@ def make_copies(chat: Chat) -> None:
     wish = draw_wish(chat, chat.rng.choice(KINDS), open_thing=0.05, detail=chat.rng.choice((0.0, 0.4)))
     words = {"number": chat.bit(f"copies.number.{number}"), "times": chat.bit(f"copies.times.{number}")}
     chat.user(chat.ask(f"copies.{wish.modality.value}", s=subject(chat, wish), **words))
-    answer = chat.answer("make.copies")
+    answer = Answer(chat, "make.copies")
     announce(chat, answer, wish)
     for index in range(3 if number == "three" else 2):
         if index:
@@ -202,12 +205,13 @@ def make_and_change(chat: Chat) -> None:
     w = chat.bit(f"tell.w.{modality.value}", s=subject(chat, wish))
     text = chat.ask("changed.two", w=w, change=chat.bit("changed.change", {name: value}))
     chat.user(text)
-    answer = chat.answer("make.change")
+    answer = Answer(chat, "make.change")
     announce(chat, answer, wish)
     first = answer.call(wish)
     if first.scene is None:
         answer.comment(first).done()
         return
+    answer.look_at(first)
     kept = wish_for(first.scene).attributes
     thing = kept.pop("thing")
     second = Wish(modality, thing, **(kept | {name: value}))

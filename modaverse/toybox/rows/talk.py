@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modaverse.context import Modality
+from modaverse.toybox.rows.answer import Answer
 from modaverse.toybox.rows.chat import Chat, requests
 from modaverse.toybox.rows.making import announce, draw_wish, subject
 from modaverse.toybox.wordings.wishes import wish_for
@@ -39,13 +40,13 @@ def social(chat: Chat) -> None:
     """ "Hello!" """
     topic = chat.rng.choice(SOCIAL)
     chat.user(chat.ask(f"social.{topic}"))
-    chat.answer(f"social.{topic}").say(chat.tell(f"social.{topic}")).done()
+    Answer(chat, f"social.{topic}").say(chat.tell(f"social.{topic}")).done()
 
 
 def about_mini(chat: Chat) -> None:
     """ "What can you do?" """
     topic = chat.rng.choices(tuple(MINI), tuple(MINI.values()))[0]
-    answer = chat.answer(f"mini.{topic}")
+    answer = Answer(chat, f"mini.{topic}")
     if topic != "know":
         chat.user(chat.ask(f"mini.{topic}"))
         answer.say(chat.tell(f"mini.{topic}")).done()
@@ -96,7 +97,7 @@ def outside(chat: Chat) -> None:
             modality = Modality.AUDIO
         text = chat.ask(f"ask.{modality.value}", s=_beyond(chat, topic))
     chat.user(text)
-    chat.answer(f"outside.{topic}").refuse(f"refuse.{topic}").done()
+    Answer(chat, f"outside.{topic}").refuse(f"refuse.{topic}").done()
 
 
 def _beyond(chat: Chat, topic: str) -> str:
@@ -124,7 +125,7 @@ def _partly(chat: Chat) -> None:
     strange = chat.bit("many.wish.image", s=_beyond(chat, "thing"))
     a, b = (known, strange) if chat.chance(0.6) else (strange, known)
     chat.user(chat.ask("many.two", a=a, b=b))
-    answer = chat.answer("outside.partly")
+    answer = Answer(chat, "outside.partly")
     announce(chat, answer, wish)
     made = answer.call(wish)
     if chat.chance(0.5):
@@ -135,4 +136,4 @@ def _partly(chat: Chat) -> None:
 def beyond_edit(chat: Chat) -> None:
     """ "Make it pink", of something in the conversation."""
     chat.user(chat.ask("cannot.edit"))
-    chat.answer("outside.edit").refuse("refuse.edit").done()
+    Answer(chat, "outside.edit").refuse("refuse.edit").done()
