@@ -15,7 +15,6 @@ from modaverse.errors import InputError
 GRACE = 1.2
 """Seconds that rows in flight have to finish when a job is stopped."""
 _LOOK = 0.1  # seconds between looks at whether to stop, while there is nothing to do
-_OUTCOMES = 1000  # outcomes that may wait to be written
 
 
 class Sign(Enum):
@@ -84,7 +83,8 @@ class Pump:
         self._jobs = jobs
         self._open_row = open_row
         self._rows = Rows(max(1, engine.in_flight))
-        self._items: queue.Queue[Item | Outcome] = queue.Queue(_OUTCOMES)
+        # An engine waits until its last outcome but one is written, so that a kill costs no more than that.
+        self._items: queue.Queue[Item | Outcome] = queue.Queue(1)
         self._flying: dict[str, Job] = {}
         self.opening_seconds = 0.0
         self._threads = [

@@ -93,7 +93,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "hint": entry.get("hint"),
         "cut": answer.get("finish_reason") == "length",
     }
-    return {name: value for name, value in row.items() if value not in (None, "", [], False)}
+    return {name: value for name, value in row.items() if value is not False and value not in (None, "", [])}
 
 
 def _part(part: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -98,3 +99,9 @@ def openai_row() -> Callable[..., dict[str, Any]]:
 def pixel() -> str:
     """A tiny picture as a data URI."""
     return PIXEL
+
+
+@pytest.fixture
+def png() -> bytes:
+    """The same picture as a file."""
+    return base64.b64decode(PIXEL.partition(",")[2])
