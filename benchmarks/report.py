@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 
+NOT_INSTALLED = "not installed"
+
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
@@ -22,13 +24,20 @@ def machine(packages: Iterable[str]) -> str:
     if info.exists():
         fields = (line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
         cpu = {name.strip(): value.strip() for name, value in fields}.get("model name", cpu)
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in packages)
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     today = datetime.date.today().isoformat()
     return (
         f"{today} · {cpu}, {os.cpu_count()} cores, load {load:.1f} at the start · "
         f"Python {platform.python_version()}, {versions}"
     )
+
+
+def version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return NOT_INSTALLED
 
 
 def write(path: Path, title: str, parts: Iterable[str]) -> None:

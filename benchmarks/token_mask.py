@@ -1,11 +1,15 @@
 """The token mask at a large vocabulary: the time of one mask, and of compiling a grammar, next to peers.
 
     pip install -e '.[bench]' -c constraints.txt
-    python benchmarks/token_mask.py [--tokenizer FILE] [--vocabulary 128000] [--out FILE]
+    python benchmarks/token_mask.py [--tokenizer FILE] [--vocabulary 128000] [--peers NAME...] [--out FILE]
 
 The tokenizer is trained here, on the sources of the installed packages, and kept in FILE. Every engine walks
 the tokens of the same answers and makes the mask before each; peers only see the JSON object of a call, with
-the same JSON Schema, as they have no grammar with text around it that is derived from ours.
+the same JSON Schema, as they have no grammar with text around it that is derived from ours. A peer that
+cannot be imported is named and left out. Where it is not wanted that pip resolves what xgrammar depends on:
+
+    pip install --no-deps --target /tmp/peers xgrammar apache-tvm-ffi outlines-core
+    PYTHONPATH=/tmp/peers python benchmarks/token_mask.py
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import json
 import site
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +34,7 @@ from modaverse.context import Modality
 from modaverse.interfaces import CallSpec
 from modaverse.metaresponse import Catalogue, TokenMask, Vocabulary
 from modaverse.metaresponse.grammar import load_dialect
+from modaverse.metaresponse.mask import Matcher
 from modaverse.metaresponse.schema import FORMAT, forms
 
 MARKERS = ("<meta>", "</meta>", "<media>", "</media>")
@@ -121,18 +127,29 @@ def measure_ours(tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary, rou
     mask = TokenMask.compile(vocabulary, Catalogue(SPECS))
     compiled, _ = timed(lambda: mask.needed(SOURCES))
     alone, applied = Clock("the mask", compiled), Clock("the mask, applied to logits", compiled)
+    inside = Clock("the mask, within a call", compiled)
     words = np.zeros((1, -(-len(vocabulary) // 32)), dtype=np.int32)
     logits = torch.randn(len(vocabulary))
+
+    def bits(matcher: Matcher) -> None:
+        fill_next_token_bitmask(matcher.engine, words)
+        matcher.trim(words[0])
+
+    opener, closer = (vocabulary.added[marker] for marker in MARKERS[:2])
     for _ in range(rounds):
-        for clock in (alone, applied):
-            matcher = mask.start(SOURCES, 4096)
-            for token in ids:
-                if clock is alone:
-                    clock.run(lambda: fill_next_token_bitmask(matcher.engine, words))  # noqa: B023
-                else:
-                    clock.run(lambda: matcher.allow(logits))  # noqa: B023
-                matcher.accept(token)
-    return [alone, applied]
+        matcher, calling = mask.start(SOURCES, 4096), False
+        for token in ids:
+            begin = len(alone.masks)
+            alone.run(partial(bits, matcher))
+            if calling:
+                inside.masks += alone.masks[begin:]
+            matcher.accept(token)
+            calling = token == opener or (calling and token != closer)
+        matcher = mask.start(SOURCES, 4096)
+        for token in ids:
+            applied.run(partial(matcher.allow, logits))
+            matcher.accept(token)
+    return [alone, applied, inside]
 
 
 def object_schema() -> dict[str, Any]:
@@ -201,12 +218,15 @@ def measure_outlines(vocabulary: Vocabulary, objects: list[list[int]], rounds: i
     return clock
 
 
+PEERS = {"llguidance": measure_llguidance, "xgrammar": measure_xgrammar, "outlines": measure_outlines}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/benchmark_tokenizer.json"))
     parser.add_argument("--vocabulary", type=int, default=128_000)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--peers", nargs="*", default=["llguidance", "xgrammar", "outlines"])
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -216,14 +236,19 @@ def main() -> None:
     bodies = [json.dumps(call, ensure_ascii=False) for call in CALLS]
     objects = [tokenizer(body, add_special_tokens=False)["input_ids"] for body in bodies]
     header = ("engine", "grammar compile", "p50", "p90", "p99")
-    own = [clock.row() for clock in measure_ours(tokenizer, vocabulary, options.rounds)]
-    measures = {"llguidance": measure_llguidance, "xgrammar": measure_xgrammar, "outlines": measure_outlines}
-    rows = [measures[name](vocabulary, objects, options.rounds).row() for name in options.peers]
+    *own, inside = [clock.row() for clock in measure_ours(tokenizer, vocabulary, options.rounds)]
+    rows, absent = [inside], list[str]()
+    for name in options.peers:
+        try:
+            rows.append(PEERS[name](vocabulary, objects, options.rounds).row())
+        except ImportError as error:
+            absent.append(f"{name} ({error})")
+    left_out = [f"Not installed, and so left out: {', '.join(absent)}."] if absent else []
     parts = [
         where,
         f"A vocabulary of {len(vocabulary):,}; CPU times, without what is prepared once for a tokenizer.",
         "## Whole answers: text with three calls", report.table(header, own),
-        "## The JSON object of a call alone", report.table(header, rows),
+        "## The JSON object of a call alone", report.table(header, rows), *left_out,
     ]  # fmt: skip
     report.write(options.out, "The token mask", parts)
 

@@ -138,8 +138,8 @@ def test_any_text_may_be_cut_anywhere(joined: Join) -> None:
 def test_ids_may_be_cut_anywhere(
     tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary, catalogue: Catalogue, joined: Join
 ) -> None:
-    """Calls as the tokenizer writes them; fragments spelled byte by byte, so that no marker among them is one;
-    markers that are tokens; and single bytes, in and out of place."""
+    """Calls as the tokenizer writes them; fragments spelled byte by byte, with markers that are therefore
+    none; markers that are tokens; and single bytes, in and out of place."""
     opener, closer = (vocabulary.added[text] for text in ("<meta>", "</meta>"))
     calls = [[opener, *tokenizer(body, add_special_tokens=False)["input_ids"], closer] for body in BODIES]
     markers = [[opener], [opener], [closer], [vocabulary.added["<media>"]]]
