@@ -1,79 +1,131 @@
-"""Answering rows in this process, one after the other, with one `ModaVerse`."""
+"""Answering rows in this process, many at a time, with one `ModaVerse`.
+
+    supply ─► rows in flight ─► LLM, encoder and pool, for all of them together ─► outcomes
+
+A row that waits for a medium holds up no other; what a row says and makes is what it would alone.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from modaverse.batch.engine import Supply
 from modaverse.batch.identity import profile_identity
 from modaverse.batch.values import Answered, Failed, Outcome, Request
-from modaverse.context import GenerationFailed, GenerationProgress, MediaReady, Text
-from modaverse.errors import GenerationError, InputError, ModelError, StorageError
-from modaverse.pipeline import ModaVerse
+from modaverse.context import Done, Event, GenerationFailed, GenerationProgress, MediaReady, Text
+from modaverse.errors import ModaVerseError, ModelError, StorageError
+from modaverse.pipeline import AnswerStream, ModaVerse
 from modaverse.reply import Reply
+from modaverse.together import Row, Together
+
+_GENERATED = GenerationProgress | MediaReady | GenerationFailed
+
+
+@dataclass(slots=True)
+class _Held:
+    """A row in flight."""
+
+    request: Request
+    stream: AnswerStream
+    begin: float = field(default_factory=time.perf_counter)
+    last: float = field(default_factory=time.perf_counter)
+    stages: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def look(self, event: Event | Exception) -> None:
+        """Count the time since the last event for the stage that it went to."""
+        now = time.perf_counter()
+        self.stages["generators" if isinstance(event, _GENERATED) else "llm"] += now - self.last
+        self.last = now
 
 
 class LocalEngine:
-    """Implements `engine.Engine`. What `models` makes lies in its folder."""
+    """Implements `engine.Engine`. What `models` makes lies in its folder.
 
-    in_flight = 1
+    A row's `seconds` are those from its beginning to its end, in which other rows were answered as well.
 
-    def __init__(self, models: ModaVerse) -> None:
+    Args:
+        rows: requests that are answered at a time; the LLM's memory of each takes room.
+    """
+
+    def __init__(self, models: ModaVerse, *, rows: int = 16) -> None:
         self._models = models
+        self._rows = rows
+        self._together: Together | None = None
         self._cancelled = False
+
+    @property
+    def in_flight(self) -> int:
+        return self._rows
 
     def identity(self) -> Mapping[str, str]:
         return profile_identity(self._models.profile)
 
     def load(self) -> None:
-        self._models.load()
+        self._together = self._models.together()
 
     def answer(self, rows: Supply) -> Iterator[Outcome]:
-        for row in rows:
-            begin = time.perf_counter()
-            stages: defaultdict[str, float] = defaultdict(float)
-            try:
-                reply = self._reply(row, stages)
-            except (InputError, GenerationError) as error:
-                seconds = time.perf_counter() - begin
-                yield Failed(row.id, error.message, error.hint, type(error).__name__, seconds, stages)
-            except (ModelError, StorageError):
-                raise
-            except Exception as error:
-                # Whatever a library makes of one row, the others are answered all the same.
-                cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                seconds = time.perf_counter() - begin
-                hint = "The next run tries it again; if it fails again, report it as a bug."
-                yield Failed(row.id, cause, hint, type(error).__name__, seconds, stages)
-            else:
-                if reply is None:
-                    return
-                yield outcome_of(row.id, reply, time.perf_counter() - begin, stages)
+        together = self._together = self._together or self._models.together()
+        held: dict[Row, _Held] = {}
+        more = True
+        try:
+            while (more or held) and not self._cancelled:
+                while more and len(held) < self._rows and (not held or rows.ready()):
+                    request = next(rows, None)
+                    more = request is not None
+                    if request is not None:
+                        yield from self._admit(together, request, held)
+                for row, event in together.step():
+                    held[row].look(event)
+                    if isinstance(event, Done | Exception):
+                        yield _outcome(held.pop(row), event)
+        finally:
+            together.close()
 
     def cancel(self) -> None:
         self._cancelled = True
+        if self._together is not None:
+            self._together.wake()
 
     def close(self) -> None:
         self._models.close()
 
-    def _reply(self, row: Request, stages: defaultdict[str, float]) -> Reply | None:
-        """The reply to a row, or None where it was given up."""
-        parts = [part.text if isinstance(part, Text) else part for part in row.parts]
-        stream = self._models.stream(parts, seed=row.seed, **row.options.given())
-        last = time.perf_counter()
+    def _admit(self, together: Together, request: Request, held: dict[Row, _Held]) -> Iterator[Failed]:
+        """Take a row in, or say why it cannot be answered."""
+        parts = [part.text if isinstance(part, Text) else part for part in request.parts]
         try:
-            for event in stream:
-                now = time.perf_counter()
-                generated = isinstance(event, GenerationProgress | MediaReady | GenerationFailed)
-                stages["generators" if generated else "llm"] += now - last
-                last = now
-                if self._cancelled:
-                    return None
-            return stream.reply()
-        finally:
-            stream.close()
+            stream = self._models.stream(parts, seed=request.seed, **request.options.given())
+        except (ModelError, StorageError):
+            raise
+        except ModaVerseError as error:
+            yield _failed(request, error)
+        else:
+            held[together.admit(stream.steps, stream.transcript)] = _Held(request, stream)
+
+
+def _outcome(row: _Held, end: Done | Exception) -> Outcome:
+    """Raises:
+    ModelError, StorageError: no other row can be answered either.
+    """
+    seconds = row.last - row.begin
+    if isinstance(end, ModelError | StorageError):
+        raise end
+    if isinstance(end, Exception):
+        return _failed(row.request, end, seconds, row.stages)
+    return outcome_of(row.request.id, row.stream.reply(), seconds, row.stages)
+
+
+def _failed(
+    request: Request, error: Exception, seconds: float = 0.0, stages: Mapping[str, float] | None = None
+) -> Failed:
+    if isinstance(error, ModaVerseError):
+        cause, hint = error.message, error.hint
+    else:  # whatever a library makes of one row, the others are answered all the same
+        cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        hint = "The next run tries it again; if it fails again, report it as a bug."
+    return Failed(request.id, cause, hint, type(error).__name__, seconds, stages or {})
 
 
 def outcome_of(row_id: str, reply: Reply, seconds: float, stages: Mapping[str, float]) -> Outcome:

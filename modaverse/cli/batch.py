@@ -42,6 +42,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder for the results; the same one goes on with a job.")],
     profile: Annotated[str, typer.Option(help="Profile that answers, its TOML file, or a folder.")] = "mini",
     seed: Annotated[int, typer.Option(min=0, help="For rows without a seed, together with their id.")] = 0,
+    rows: Annotated[int, typer.Option(min=1, help="Rows that are answered at a time.")] = 16,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look for rows that are wrong.")] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Move earlier results aside, and begin anew.")
@@ -83,7 +84,7 @@ def run(
     )
     if dry_run:
         raise typer.Exit(look_only(jobs, out, settings, json=json))
-    finished = answer_all(jobs, out, known, settings, json=json)
+    finished = answer_all(jobs, out, known, settings, rows=rows, json=json)
     if finished.stopped:
         # What was being made is given up. A model in the middle of a step would be waited for.
         sys.stdout.flush()

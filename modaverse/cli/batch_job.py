@@ -57,13 +57,15 @@ def profile_with(name: str, limits: Mapping[str, float | None]) -> tuple[Profile
     return profile, media_limits(profile)
 
 
-def answer_all(jobs: Path, out: Path, profile: Profile, settings: BatchSettings, *, json: bool) -> Finished:
+def answer_all(
+    jobs: Path, out: Path, profile: Profile, settings: BatchSettings, *, rows: int, json: bool
+) -> Finished:
     """Run a job, and show how it goes.
 
     Raises:
         ModaVerseError: what `run_batch` raises.
     """
-    engine = LocalEngine(ModaVerse.from_profile(profile, folder=out / "media"))
+    engine = LocalEngine(ModaVerse.from_profile(profile, folder=out / "media"), rows=rows)
     finished: Finished | None = None
     with asked_to_stop() as stop, Bars() as bars:
         view: View = JsonView() if json else LineView(bars, out)
