@@ -171,6 +171,8 @@ def trained_profile(profile: str, settings: TrainSettings, out: Path) -> str:
         key, place = ("path", os.path.relpath(settings.llm, out)) if local else ("repository", settings.llm)
         lines.append(f"{key} = {_quoted(place)}")
         lines += [f"revision = {_quoted(settings.revision)}"] if settings.revision and not local else []
+    if known.llm.adapter is None:  # what was trained writes calls as training has them, and reads media
+        lines += ["", "[answer]", 'grammar = "meta_response"', 'splice = "wait"']
     if settings.encoder.resolve() != known.encoder.path.resolve():
         lines += ["", "[encoder]", f"path = {_quoted(os.path.relpath(settings.encoder, out))}"]
     return "\n".join(lines) + "\n"

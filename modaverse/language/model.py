@@ -127,6 +127,8 @@ class MultimodalLM(nn.Module):
         lora: LoraSettings | None = None,
         revision: str | None = None,
         dtype: torch.dtype = torch.float32,
+        quantized: Quantized | None = None,
+        device_map: DeviceMap | None = None,
         seed: int = 0,
     ) -> MultimodalLM:
         """A base LLM with a fresh adapter and fresh projectors, ready for training.
@@ -137,11 +139,13 @@ class MultimodalLM(nn.Module):
         Raises:
             ModelNotFound: nothing lies at `base`.
             ModelError: the base cannot learn new tokens.
-            SettingsError: the turn scheme does not fit the tokenizer.
+            SettingsError: the turn scheme does not fit the tokenizer, or what quantising needs is missing.
         """
         from peft import LoraConfig, get_peft_model
 
-        llm, tokenizer = load_base(base, revision=revision, dtype=dtype)
+        llm, tokenizer = load_base(
+            base, revision=revision, dtype=dtype, quantized=quantized, device_map=device_map
+        )
         if transcript is None:
             transcript = scheme_of(tokenizer) if tokenizer.chat_template else TranscriptSettings()
         config = LanguageConfig(

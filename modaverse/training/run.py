@@ -109,21 +109,32 @@ def build_model(settings: TrainSettings, dim: int, encoder: str) -> MultimodalLM
     Raises:
         SettingsError: that adapter's projectors were trained on another encoder.
     """
-    dtype = getattr(torch, settings.llm_dtype)
+    dtype, quantized = getattr(torch, settings.llm_dtype), settings.llm_quantized
+    # What is quantised is so while it is loaded, on the device of this process.
+    gpu = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
+    device_map = None if quantized is None else {"": gpu}
     if settings.adapter is None:
         lm = MultimodalLM.build(
             settings.llm,
             embedding_dim=dim,
             projector=settings.projector,
-            transcript=settings.transcript,
+            transcript=settings.transcript if "transcript" in settings.model_fields_set else None,
             lora=settings.lora,
             revision=settings.revision,
             dtype=dtype,
+            quantized=quantized,
+            device_map=device_map,
             seed=settings.seed,
         )
     else:
         lm = MultimodalLM.from_pretrained(
-            settings.llm, settings.adapter, revision=settings.revision, dtype=dtype, trainable=True
+            settings.llm,
+            settings.adapter,
+            revision=settings.revision,
+            dtype=dtype,
+            trainable=True,
+            quantized=quantized,
+            device_map=device_map,
         )
         if lm.config.encoder not in ("", encoder):
             raise SettingsError(

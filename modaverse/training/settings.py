@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from modaverse.errors import SettingsError
-from modaverse.settings import LoraSettings, ProjectorSettings, Settings, TranscriptSettings
+from modaverse.settings import LoraSettings, ProjectorSettings, Quantized, Settings, TranscriptSettings
 
 Part = Literal["projectors", "lora", "tokens"]
 
@@ -45,7 +45,8 @@ class TrainSettings(Settings):
     projector: ProjectorSettings = ProjectorSettings()
     """The projectors."""
     transcript: TranscriptSettings = TranscriptSettings()
-    """How turns, media and calls stand in the transcript."""
+    """How turns, media and calls stand in the transcript; as the LLM's chat template has its turns, if it has
+    one, where nothing is set."""
     lora: LoraSettings = LoraSettings()
     """The adapter."""
 
@@ -95,6 +96,8 @@ class TrainSettings(Settings):
     """Of matrix products (autocast). What trains is kept in float32."""
     llm_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """In which the frozen LLM is kept in memory."""
+    llm_quantized: Quantized | None = None
+    """Keep the matrices of its layers in `int8` or `int4` (QLoRA); needs the extra `quantized`."""
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
     """Attention of the LLM; `auto` is `eager` on a CPU, where it is the faster one for rows of a few hundred
     positions, and otherwise the LLM's own choice."""

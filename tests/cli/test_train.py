@@ -64,6 +64,27 @@ def train(modaverse, profile: Path, tmp_path: Path) -> Callable[..., Any]:
     return lambda *options: modaverse(*fixed, *options)
 
 
+def test_what_was_trained_on_an_instruct_llm_speaks_its_turns_and_reads_media(
+    train, profile: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(profile / "llm")
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% if m['role'] == 'assistant' %}<|end|>"
+        "{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    tokenizer.save_pretrained(profile / "llm")
+    untrained = '[answer]\ngrammar = "tool_call"\nsplice = "none"\n'
+    (profile / "profile.toml").write_text(f'[llm]\npath = "llm"\n[encoder]\npath = "encoder"\n{untrained}')
+    result = train("--steps", "1")
+    assert result.returncode == 0, result.stderr
+    made = load_profile(tmp_path / "trained")
+    assert (made.answer.grammar, made.answer.splice) == ("meta_response", "wait")
+    turns = json.loads((tmp_path / "trained" / "config.json").read_text())["transcript"]
+    assert (turns["start"], turns["user_start"], turns["between"]) == ("<|user|>", "", "<|user|>")
+
+
 def test_a_run_makes_a_profile(train, profile: Path, tmp_path: Path) -> None:
     result = train("--steps", "3")
     assert result.returncode == 0, result.stderr

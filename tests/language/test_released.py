@@ -12,12 +12,15 @@ import torch
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 
+from modaverse.assembly import load_language
+from modaverse.cli.import_checkpoint import import_checkpoint
 from modaverse.context import MetaResponse, Modality, WrappedText
 from modaverse.errors import CheckpointError, ModelNotFound
 from modaverse.interfaces import Sampling
 from modaverse.language.model import MultimodalLM
 from modaverse.language.released import ADDED, import_released
 from modaverse.metaresponse import StreamParser
+from modaverse.settings import load_profile
 
 LAYERS, HIDDEN, DIM, RANK = 2, 32, 1024, 32
 State = dict[str, torch.Tensor]
@@ -149,6 +152,22 @@ def test_it_is_a_folder_of_safetensors_with_a_card(imported: Path, state: State)
     assert torch.equal(table, state["LLM.base_model.model.model.embed_tokens.weight"])
     assert json.loads((imported / "adapter_config.json").read_text())["r"] == RANK
     assert "Vicuna-7b-v0" in (imported / "README.md").read_text()
+
+
+def test_the_command_leaves_a_profile(
+    vicuna: Path, state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(state, tmp_path / "pytorch_model.pt")
+    import_checkpoint(tmp_path / "pytorch_model.pt", vicuna, tmp_path / "out", "float32")
+    assert capsys.readouterr().out.startswith(f"imported: {tmp_path / 'out'}")
+    profile = load_profile(tmp_path / "out")
+    assert (profile.llm.path, profile.llm.adapter) == (vicuna, tmp_path / "out")
+    answer = profile.answer
+    assert (answer.grammar, answer.constrained, answer.splice) == ("modaverse_v0", False, "none")
+    assert answer.max_new_tokens == 246
+    lm = load_language(profile, torch.device("cpu"))
+    assert lm.projectors.settings.shared
+    assert not lm.projectors.settings.normalise
 
 
 def test_half_precision_on_request(vicuna: Path, state: State, tmp_path: Path) -> None:
