@@ -14,7 +14,6 @@ b: rows of one pass, s: new positions of the longest, h: heads, p: places, d: wi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,36 +23,34 @@ _BLOCK = 64  # places that a cache grows by
 _SLOTS = 4  # slots that a cache grows by
 
 
-@dataclass(frozen=True, slots=True)
 class Pass:
-    """One pass through the LLM: which slots it reads, and where what is new goes."""
+    """One pass through the LLM: rows in `slots` read `counts` positions each, from `starts` on.
 
-    slots: slice | torch.Tensor  # (b,) int64, or a range of neighbours, which need no copy
-    places: int  # places that are read: up to the last position of any row
-    positions: torch.Tensor  # (b, s) int64; a row that is shorter is padded at its beginning
-    new: tuple[torch.Tensor, torch.Tensor]  # row and column of each position that is no padding: (n,) int64
-    target: tuple[torch.Tensor, torch.Tensor]  # slot and place of each: (n,) int64
+    `positions` (b, s): a row that is shorter than the longest is padded at its beginning.
+    """
 
-    @classmethod
-    def plan(
-        cls, slots: Sequence[int], starts: Sequence[int], counts: Sequence[int], device: torch.device
-    ) -> Pass:
-        """Rows in `slots` read `counts` positions each, from `starts` on."""
-        first, width = slots[0], max(counts)
-        places = max(start + count for start, count in zip(starts, counts, strict=True))
-        chosen, ends = torch.tensor(slots), torch.tensor(starts)[:, None] + torch.tensor(counts)[:, None]
-        positions = ends - torch.arange(width, 0, -1)
-        rows, columns = (torch.arange(width, 0, -1) <= torch.tensor(counts)[:, None]).nonzero(as_tuple=True)
-        target = chosen[rows].to(device), positions[rows, columns].to(device)
-        return cls(
-            slots=slice(first, first + len(slots))
-            if list(slots) == list(range(first, first + len(slots)))
-            else chosen.to(device),
-            places=places,
-            positions=positions.clamp(min=0).to(device),
-            new=(rows.to(device), columns.to(device)),
-            target=target,
-        )
+    def __init__(self, slots: Sequence[int], starts: Sequence[int], counts: Sequence[int]) -> None:
+        lengths, width = torch.tensor(counts)[:, None], max(counts)
+        before = torch.arange(width, 0, -1)  # positions from here to the end of the row
+        positions = torch.tensor(starts)[:, None] + lengths - before
+        self.positions = positions.clamp(min=0)
+        self.places = int(positions.max()) + 1  # that are read
+        rows, columns = (before <= lengths).nonzero(as_tuple=True)
+        chosen = torch.tensor(slots)
+        self._indices = rows, columns, chosen[rows], positions[rows, columns]
+        neighbours = list(slots) == list(range(slots[0], slots[0] + len(slots)))
+        self._slots = slice(slots[0], slots[0] + len(slots)) if neighbours else chosen
+        self._there: dict[torch.device, tuple[torch.Tensor, ...]] = {}
+
+    def exchange(self, kept: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        """Put the new `states` (b, h, s, d) where they belong in `kept` (slots, h, p, d), and give all of it
+        that is read: (b, h, places, d), without a copy where the rows are neighbours.
+        """
+        if kept.device not in self._there:
+            self._there[kept.device] = tuple(index.to(kept.device) for index in self._indices)
+        rows, columns, slots, places = self._there[kept.device]
+        kept[slots, :, places] = states[rows, :, columns]
+        return kept[self._slots, :, : self.places]
 
 
 class SlotCache(Cache):  # type: ignore[misc]
@@ -124,7 +121,7 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         aimed = self._cache.aimed
-        return _written(self.keys, key_states, aimed), _written(self.values, value_states, aimed)
+        return aimed.exchange(self.keys, key_states), aimed.exchange(self.values, value_states)
 
     def get_seq_length(self) -> int:
         return self._cache.aimed.places
@@ -134,12 +131,6 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]
 
     def get_max_length(self) -> int:
         return -1
-
-
-def _written(kept: torch.Tensor, states: torch.Tensor, aimed: Pass) -> torch.Tensor:
-    (rows, columns), (slots, places) = aimed.new, aimed.target
-    kept[slots, :, places] = states[rows, :, columns]
-    return kept[aimed.slots, :, : aimed.places]
 
 
 def _resized(kept: torch.Tensor, slots: int, places: int) -> torch.Tensor:

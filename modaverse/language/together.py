@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import torch
 
@@ -65,8 +66,8 @@ class SlotTranscript(GrowingTranscript):
 class BatchDecoder:
     """Any number of transcripts of one LLM; implements `interfaces.BatchLanguageModel`.
 
-    Memory: keys and values of as many positions as the longest row has, for each row that was read and not
-    released.
+    Memory: keys and values of as many positions as the longest row has, for each row that was read and was
+    neither released nor forgotten by everybody.
 
     Args:
         mask: the one whose matchers the rows are given; it looks at all rows at once.
@@ -81,8 +82,9 @@ class BatchDecoder:
         self._mask = mask
         self._chunk = chunk
         self._windows, self._by_type = _attention(model.core)
+        self._eager = model.core.config.get_text_config()._attn_implementation == "eager"
         self._cache = SlotCache()
-        self._rows: list[SlotTranscript] = []  # by their slots
+        self._rows: list[ref[SlotTranscript]] = []  # by their slots
 
     @property
     def context_length(self) -> int:
@@ -98,11 +100,10 @@ class BatchDecoder:
         slot = row._slot
         if slot is None:
             return
-        self._swap(slot, len(self._rows) - 1)
-        self._cache.clear(len(self._rows) - 1)
-        self._rows.pop()
+        self._free(slot)
         row._slot, row._read, row._drawn = None, 0, None
-        self._cache.reserve(len(self._rows), max((row._read for row in self._rows), default=0))
+        rows = self._live()
+        self._cache.reserve(len(rows), max((row._read for row in rows), default=0))
 
     # -------------------------------------------------------------------------------------- stepping
 
@@ -160,12 +161,12 @@ class BatchDecoder:
         """
         rows, slots = self._place(group)
         counts, starts = [self._ahead(row) for row in rows], [row._read for row in rows]
-        self._cache.reserve(len(self._rows), max(row._read + self._ahead(row) for row in self._rows))
-        aimed = self._cache.aimed = Pass.plan(slots, starts, counts, self.model.device)
+        aimed = self._cache.aimed = Pass(slots, starts, counts)
+        embeddings, positions = self._inputs(rows, counts), aimed.positions.to(self.model.device)
         output = self.model.core(
-            inputs_embeds=self._inputs(rows, counts),
-            attention_mask=self._masks(aimed),
-            position_ids=aimed.positions,
+            inputs_embeds=embeddings,
+            attention_mask=self._masks(positions, aimed.places, embeddings.dtype),
+            position_ids=positions,
             past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
@@ -187,16 +188,17 @@ class BatchDecoder:
                 embeddings[index, width - end + start :][place] = part.to(embeddings.dtype)
         return embeddings
 
-    def _masks(self, aimed: Pass) -> Any:
-        """What each position (b, 1, s, places) may attend to, added to the scores; by the type of layer where
-        the LLM has several. Places are positions, so that padding needs no mask of its own.
+    def _masks(self, positions: torch.Tensor, places: int, dtype: torch.dtype) -> Any:
+        """What each of `positions` (b, s) may attend to: (b, 1, s, places), by the type of layer where there
+        are several. Places are positions, so that padding needs no mask of its own.
         """
-        back = aimed.positions[:, None, :, None] - torch.arange(aimed.places, device=aimed.positions.device)
-        dtype = self.model.core.dtype
+        back = positions[:, None, :, None] - torch.arange(places, device=positions.device)
         masks = {}
         for kind, window in self._windows.items():
             seen = back >= 0 if window is None else (back >= 0) & (back < window)
-            masks[kind] = torch.where(seen, 0.0, torch.finfo(dtype).min).to(dtype)
+            if self._eager:  # takes numbers that are added to the scores
+                seen = torch.where(seen, 0.0, torch.finfo(dtype).min).to(dtype)
+            masks[kind] = seen
         return masks if self._by_type else masks["full_attention"]
 
     # ----------------------------------------------------------------------------------------- slots
@@ -205,24 +207,45 @@ class BatchDecoder:
         """The rows of `group` by their slots; new rows are given one. Rows that go on token by token become
         neighbours, so that nothing of the cache has to be copied for them time and again.
         """
+        rows = self._live()
         for row in group:
             if row._slot is None:
-                row._slot = len(self._rows)
-                self._rows.append(row)
+                row._slot = len(rows)
+                rows.append(row)
+                self._rows.append(ref(row))
+        self._cache.reserve(len(rows), max(row._read + self._ahead(row) for row in rows))
         size, going = len(group), set(group)
-        slots = [slot for slot, row in enumerate(self._rows) if row in going]
+        slots = [slot for slot, row in enumerate(rows) if row in going]
         if slots[-1] - slots[0] >= size and all(self._ahead(row) == 1 for row in group):
             for slot in range(size):
-                if self._rows[slot] not in going:
+                if rows[slot] not in going:
                     self._swap(slot, slots.pop())
             slots = list(range(size))
-        return [self._rows[slot] for slot in slots], slots
+            rows = self._live()
+        return [rows[slot] for slot in slots], slots
+
+    def _live(self) -> list[SlotTranscript]:
+        """The transcripts by their slots. Those that nobody holds any more lose theirs."""
+        held = [reference() for reference in self._rows]
+        for slot in reversed(range(len(held))):
+            if held[slot] is None:
+                self._free(slot)
+        return [row for reference in self._rows if (row := reference()) is not None]
+
+    def _free(self, slot: int) -> None:
+        self._swap(slot, len(self._rows) - 1)
+        self._cache.clear(len(self._rows) - 1)
+        self._rows.pop()
 
     def _swap(self, one: int, other: int) -> None:
-        if one != other:
-            self._cache.swap(one, other)
-            for slot, row in ((other, self._rows[one]), (one, self._rows[other])):
-                self._rows[slot], row._slot = row, slot
+        if one == other:
+            return
+        self._cache.swap(one, other)
+        self._rows[one], self._rows[other] = self._rows[other], self._rows[one]
+        for slot in (one, other):
+            row = self._rows[slot]()
+            if row is not None:
+                row._slot = slot
 
 
 def _attention(llm: Any) -> tuple[dict[str, int | None], bool]:

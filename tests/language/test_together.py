@@ -250,6 +250,15 @@ def test_rows_that_leave_take_their_memory_along(model: MultimodalLM) -> None:
         assert row._ids == alone(model, row)
 
 
+def test_rows_that_nobody_holds_any_more_lose_their_slots(model: MultimodalLM) -> None:
+    decoder = BatchDecoder(model)
+    for index in range(20):
+        row = begin(decoder, f"Row {index}", seed=index)
+        take(decoder, [row], 2)
+    assert decoder._cache.slots == 4
+    assert row._ids == alone(model, row)
+
+
 def test_what_is_no_number_stays_in_its_row(model: MultimodalLM) -> None:
     decoder = BatchDecoder(model)
     sick, well = begin(decoder, "Draw"), begin(decoder, "Draw it", seed=1)
