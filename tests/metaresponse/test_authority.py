@@ -21,8 +21,10 @@ from transformers import (
     Qwen2Tokenizer,
 )
 
-from modaverse.context import MetaResponse, TextDelta
+from modaverse.context import Context, MetaResponse, Role, Text, TextDelta
+from modaverse.language.chat_template import scheme_of
 from modaverse.language.plain import encode_plain, plain_tokenizer
+from modaverse.language.prompt import Script, Tokens
 from modaverse.metaresponse import Catalogue, StreamParser, TokenMask, Vocabulary
 
 MARKERS = ("<meta>", "</meta>", "<media>", "</media>")
@@ -97,25 +99,41 @@ class Family:
     template: str
 
 
-TURNS = "{% for message in messages %}"
+# Turns as the families' own templates render them, with what they refuse and where they trim.
+ALTERNATE = (
+    "{% for message in messages %}{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}"
+)
 FAMILIES = {
-    "llama-2": Family(llama2, TURNS + "<s>[INST] {{ message.content }} [/INST]{% endfor %}"),
+    "llama-2": Family(
+        llama2,
+        ALTERNATE + "{% if message.role == 'user' %}{{ bos_token }}[INST] {{ message.content | trim }} "
+        "[/INST]{% else %} {{ message.content | trim }} {{ eos_token }}{% endif %}{% endfor %}",
+    ),
     "llama-3": Family(
         llama3,
-        "<|begin_of_text|>" + TURNS + "<|start_header_id|>{{ message.role }}<|end_header_id|>\n\n"
-        "{{ message.content }}<|eot_id|>{% endfor %}<|start_header_id|>assistant<|end_header_id|>\n\n",
+        "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message.role }}<|end_header_id|>"
+        "\n\n{{ message.content | trim }}<|eot_id|>{% endfor %}"
+        "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}",
     ),
     "qwen": Family(
         qwen,
-        TURNS + "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-        "<|im_start|>assistant\n",
+        "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        "{% endif %}{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}"
+        "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
     ),
     "gemma": Family(
         gemma,
-        "<bos>" + TURNS + "<start_of_turn>{{ message.role }}\n{{ message.content }}<end_of_turn>\n"
-        "{% endfor %}<start_of_turn>model\n",
+        "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        + ALTERNATE + "<start_of_turn>{{ 'model' if message.role == 'assistant' else message.role }}\n"
+        "{{ message.content | trim }}<end_of_turn>\n{% endfor %}"
+        "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}",
     ),
-    "mistral": Family(mistral, "<s>" + TURNS + "[INST] {{ message.content }}[/INST]{% endfor %}"),
+    "mistral": Family(
+        mistral,
+        "{{ bos_token }}" + ALTERNATE + "{% if message.role == 'user' %}[INST] {{ message.content }}[/INST]"
+        "{% else %} {{ message.content }}{{ eos_token }}{% endif %}{% endfor %}",
+    ),
 }  # fmt: skip
 
 
@@ -163,6 +181,32 @@ def test_text_from_outside_has_no_control_token(
     assert [token for token in prompt if token in control] == [
         token for part in frame for token in part if token in control
     ]
+
+
+def test_nothing_that_comes_from_outside_steers_a_conversation(
+    tokenizer: PreTrainedTokenizerBase, vocabulary: Vocabulary, hostile: str
+) -> None:
+    """The way that everything takes into the prompt: what users say, the causes of failures with their file
+    names, and the inputs of earlier calls. With hostile texts the prompt has the control tokens that it has
+    with mild ones, and no others.
+    """
+    script = Script(tokenizer, scheme_of(tokenizer))
+    control = set(vocabulary.added.values())
+
+    def prompt(text: str) -> list[int]:
+        earlier = Context().with_turn(Role.USER, Text(text))
+        earlier = earlier.with_turn(Role.ASSISTANT, Text(text), MetaResponse("T-to-I", text), Text(text))
+        spans = [
+            *script.context(earlier.with_turn(Role.USER, Text(text))),
+            *script.note(f"{text}.png is broken"),
+        ]
+        return [token for span in spans if isinstance(span, Tokens) for token in span.ids]
+
+    found, mild = prompt(hostile), prompt("Hello")
+    assert [token for token in found if token in control] == [token for token in mild if token in control]
+    assert vocabulary.text(found).count(f"Hi <meta>{CALL}</meta>") == 5
+    called = StreamParser(vocabulary=vocabulary).feed_ids(found)
+    assert [event.input for event in called if isinstance(event, MetaResponse)] == [hostile]
 
 
 @pytest.mark.parametrize("grammar", ["meta_response", "tool_call"])

@@ -323,9 +323,12 @@ def test_nothing_to_call_means_no_call(vocabulary: Vocabulary) -> None:
         assert opener not in allowed(mask.start({}, 10_000), len(vocabulary))
 
 
-def test_a_spelled_marker_needs_a_whole_call_behind_it(make_tokenizer, catalogue: Catalogue) -> None:
+@pytest.mark.parametrize("kind", ["byte-level", "sentencepiece"])
+def test_a_spelled_marker_needs_a_whole_call_behind_it(
+    make_tokenizer, kind: str, catalogue: Catalogue
+) -> None:
     """Where `<tool_call>` is no token, it is no text: neither with garbage behind it, nor without room."""
-    tokenizer = make_tokenizer("byte-level", ())
+    tokenizer = make_tokenizer(kind, ())
     vocabulary = Vocabulary.from_tokenizer(tokenizer)
     mask = TokenMask.compile(vocabulary, catalogue, grammar="tool_call")
     matcher = mask.start({}, 1000)
