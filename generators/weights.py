@@ -62,10 +62,15 @@ def _from_hub(card: Card, repository: str, download: bool) -> Path:
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         raise ModelNotFound(
             f"generator {card.name}: {repository} at {weights.revision} is not on this machine",
-            hint=f"Run: hf download {repository} --revision {weights.revision} "
+            hint=f"Run: hf download {repository} --revision {weights.revision} {_included(weights.variant)} "
             f"({weights.size_gb:g} GB, licence {card.licence.name}).",
         ) from error
     return Path(found)
+
+
+def _included(variant: str | None) -> str:
+    """What is loaded, as options of that command; a repository may hold several times as much."""
+    return " ".join(f"--include '{pattern}'" for pattern in wanted_files(variant))
 
 
 def wanted_files(variant: str | None) -> list[str]:
@@ -91,6 +96,27 @@ def check_safe(folder: Path) -> None:
     _check_index(folder, folder / "model_index.json")
     for path in folder.glob("*/**/model_index.json"):  # a component may be a pipeline itself
         _check_index(folder, path)
+
+
+def check_whole(folder: Path) -> None:
+    """See that every part that a saved pipeline names is there, as far as can be told without loading it.
+
+    Raises:
+        CheckpointError: a component, or a shard of its weights, is missing.
+    """
+    for name, entry in _read_json(folder, folder / "model_index.json").items():
+        named = not name.startswith("_") and isinstance(entry, list) and any(entry)
+        if named and not any((folder / name).glob("*")):
+            raise _incomplete(folder, name)
+    for path in folder.glob("*/*.safetensors.index.json"):
+        shards = _read_json(folder, path).get("weight_map")
+        for shard in sorted(set(shards.values())) if isinstance(shards, dict) else ():
+            if not (path.parent / shard).is_file():
+                raise _incomplete(folder, f"{path.parent.name}/{shard}")
+
+
+def _incomplete(folder: Path, name: str) -> CheckpointError:
+    return CheckpointError(f"{folder}: {name} is missing", hint="Fetch the files again.")
 
 
 def _check_index(folder: Path, path: Path) -> None:

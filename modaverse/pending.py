@@ -59,7 +59,8 @@ class Call:
         return self._media
 
     def when_done(self, call: Callable[[], object]) -> None:
-        """Call `call` once, in some thread, when the call is finished; at once where it is."""
+        """Call `call` once, in some thread, when the call is finished; at once where it is. It must be quick,
+        and ask nothing of the pool, which may be waiting for it."""
         with self._changed:
             if not self._finished:
                 self._told.append(call)

@@ -36,6 +36,8 @@ def _check_pipelines(card: Card) -> None:
 
 
 def _check_weights(card: Card, place: Place) -> None:
-    from modaverse.generators.weights import check_safe, locate
+    from modaverse.generators.weights import check_safe, check_whole, locate
 
-    check_safe(locate(card, place.root))
+    folder = locate(card, place.root)
+    check_safe(folder)
+    check_whole(folder)

@@ -14,7 +14,7 @@ from huggingface_hub.utils import filter_repo_objects
 from modaverse.errors import CheckpointError, ModelNotFound
 from modaverse.generators.card import Card, load_card, parse_card
 from modaverse.generators.diffusers_adapter import PipelineWeights, open_card
-from modaverse.generators.weights import check_safe, fingerprint, locate, wanted_files
+from modaverse.generators.weights import check_safe, check_whole, fingerprint, locate, wanted_files
 
 Tiny = Callable[[str], tuple[Card, Path]]
 HUB_CARD = """
@@ -194,6 +194,21 @@ def test_a_vocabulary_may_hold_any_word(tiny: Tiny, tmp_path: Path) -> None:
     check_safe(tmp_path / "image")
 
 
+def test_parts_that_are_missing_are_named_without_loading(tiny: Tiny, tmp_path: Path) -> None:
+    folder = tmp_path / "image"
+    shutil.copytree(tiny("mini-image")[1], folder)
+    check_whole(folder)
+    weights = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "vae" / weights["a"]).touch()
+    (folder / "vae" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+    with pytest.raises(CheckpointError, match=r"vae/model-00002-of-00002\.safetensors is missing"):
+        check_whole(folder)
+    shutil.rmtree(folder / "tokenizer")
+    with pytest.raises(CheckpointError, match="tokenizer is missing") as failure:
+        check_whole(folder)
+    assert failure.value.hint
+
+
 @pytest.mark.parametrize("keep", [0, 100])
 def test_torn_weights_say_so(keep: int, tiny: Tiny, tmp_path: Path) -> None:
     card, good = tiny("mini-image")
@@ -255,4 +270,5 @@ def test_a_repository_that_is_not_there_says_how_to_get_it(download: bool) -> No
     card = parse_card(HUB_CARD, origin="x.toml", name="x")
     with pytest.raises(ModelNotFound, match="nobody/nothing-here at main is not on this machine") as failure:
         locate(card, None, download=download)
-    assert "hf download nobody/nothing-here" in failure.value.hint
+    assert "hf download nobody/nothing-here --revision main --include '*.json'" in failure.value.hint
+    assert "--include '*/*.safetensors' (2 GB, licence Apache-2.0)" in failure.value.hint
