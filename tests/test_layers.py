@@ -18,7 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     | frozenset({"pending", "batching", "resident", "result_cache"}),
     frozenset({"answer", "embeddings", "ordering", "orchestrator", "together"}),
     frozenset({"pipeline", "assembly", "chat_file", "reply", "saving", "merging", "footprint"}),
-    frozenset({"training", "data", "batch", "toybox"}),
+    frozenset({"training", "data", "evaluation", "batch", "toybox"}),
     frozenset({"cli", "__main__"}),
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}

@@ -25,10 +25,13 @@ def validate(
     json: Annotated[bool, typer.Option("--json", help="Print everything, all faults too, as JSON.")] = False,
 ) -> None:
     """Check every row and every file: form, calls, and that the media can be decoded."""
-    from modaverse.cli.data_report import catalogue_of, show_json, show_tally
+    from modaverse.cli.data_report import show_json, show_tally
+    from modaverse.data.calls import calls_of
+    from modaverse.settings import load_profile
     from modaverse.training.validation import validate
 
-    tally = validate(paths, media=media, catalogue=None if profile is None else catalogue_of(profile))
+    catalogue = None if profile is None else calls_of(load_profile(profile))
+    tally = validate(paths, media=media, catalogue=catalogue)
     if json:
         show_json(tally)
     else:

@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from modaverse.metaresponse import Catalogue
     from modaverse.training.validation import Tally
 
 
@@ -29,17 +28,3 @@ def show_json(tally: Tally) -> None:
         for fault in tally.faults
     ]
     print(json.dumps({**sums, "faults": faults}, ensure_ascii=False))
-
-
-def catalogue_of(profile: str) -> Catalogue:
-    """What the generators of a profile take; their weights need not be there.
-
-    Raises:
-        SettingsError: there is no such profile or card.
-    """
-    from modaverse.generators.card import load_card
-    from modaverse.metaresponse import Catalogue
-    from modaverse.settings import load_profile
-
-    cards = (load_card(name) for name in load_profile(profile).generators.cards)
-    return Catalogue(call.spec() for card in cards for call in card.calls)

@@ -11,30 +11,49 @@ mini's size that costs less than keeping caches of all rows while their calls ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
 
-from modaverse.context import FinishReason, Malformed, Media, MetaResponse, Part, Text, TextDelta
+from modaverse.context import (
+    FinishReason,
+    GenerationFailed,
+    Malformed,
+    Media,
+    MetaResponse,
+    Part,
+    Role,
+    Text,
+    TextDelta,
+    Turn,
+)
 from modaverse.errors import ContextOverflow, GenerationError
 from modaverse.interfaces import Encoder, Mask, Matcher, Sampling, TokenNeeded, Transcript
 from modaverse.language.model import MultimodalLM
-from modaverse.language.together import BatchDecoder
+from modaverse.language.together import BatchDecoder, SlotTranscript
 from modaverse.media import write_media
 from modaverse.metaresponse import Catalogue, Limits, StreamParser, Vocabulary
 from modaverse.orchestrator import call_seed
-from modaverse.toybox.evaluation.making import Made, Maker, Order
+from modaverse.toybox.evaluation.making import Made, Order
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One user's turn."""
+    """One user's turn. `before` are the turns that came earlier, as they were."""
 
     parts: tuple[Text | Media, ...]
     seed: int
+    before: tuple[Turn, ...] = ()
+
+    @property
+    def media(self) -> list[Media]:
+        """Given and made, in order of appearance."""
+        parts = (*(part for turn in self.before for part in turn.parts), *self.parts)
+        return [part for part in parts if isinstance(part, Media)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +115,10 @@ class Answerer:
         script = language.script
         self._vocabulary = Vocabulary.from_tokenizer(language.tokenizer, ends=sorted(script.ends))
 
-    def answer(self, requests: Sequence[Request], maker: Maker) -> list[Answer]:
-        """One answer a request, in order.
+    def answer(
+        self, requests: Sequence[Request], maker: Callable[[Sequence[Order]], Sequence[Made | Media]]
+    ) -> list[Answer]:
+        """One answer a request, in order. `maker` gives what comes of calls: decoded, or as a file.
 
         Raises:
             MediaError: a medium of a request cannot be decoded.
@@ -115,14 +136,15 @@ class Answerer:
         return [row.answer() for row in rows]
 
     def _begin(self, requests: Sequence[Request], decoder: BatchDecoder) -> list[_Row]:
-        media = [part for request in requests for part in request.parts if isinstance(part, Media)]
-        embeddings = iter(self.encoder.encode(media))
+        embeddings = iter(self.encoder.encode([medium for request in requests for medium in request.media]))
         rows = []
         for index, request in enumerate(requests):
             transcript = decoder.transcript(seed=request.seed, sampling=self.sampling)
             row = _Row(self, index, request, transcript)
+            own = iter(list(islice(embeddings, len(request.media))))
+            row.recall(request.before, own)
             for part in request.parts:
-                row.give(part, next(embeddings) if isinstance(part, Media) else None)
+                row.give(part, next(own) if isinstance(part, Media) else None)
             row.ask()
             rows.append(row)
         return rows
@@ -136,7 +158,9 @@ class Answerer:
             limits=self.limits,
         )
 
-    def _splice(self, rows: Sequence[_Row], maker: Maker) -> None:
+    def _splice(
+        self, rows: Sequence[_Row], maker: Callable[[Sequence[Order]], Sequence[Made | Media]]
+    ) -> None:
         """Have all open calls answered, and put what was made behind them."""
         orders = [order for row in rows for order in row.orders]
         made = maker(orders) if orders else []
@@ -153,7 +177,7 @@ class Answerer:
 
 def _decode(decoder: BatchDecoder, rows: Sequence[_Row]) -> None:
     """Let each row write until it waits for a medium, or is at its end."""
-    going = {row.transcript: row for row in rows}
+    going: dict[Transcript, _Row] = {row.transcript: row for row in rows}
     while going:
         for need in decoder.step([TokenNeeded(row.transcript, row.matcher) for row in going.values()]):
             row = going[need.transcript]
@@ -163,14 +187,14 @@ def _decode(decoder: BatchDecoder, rows: Sequence[_Row]) -> None:
                 decoder.release(row.transcript)
 
 
-def _written(made: Made, folder: Path) -> Media | GenerationError | None:
-    return made if made is None or isinstance(made, GenerationError) else write_media(made, folder)
+def _written(made: Made | Media, folder: Path) -> Media | GenerationError | None:
+    return made if made is None or isinstance(made, GenerationError | Media) else write_media(made, folder)
 
 
 class _Row:
     """One answer in the making. `orders` are the calls it waits for; `over` once nothing may follow."""
 
-    def __init__(self, owner: Answerer, index: int, request: Request, transcript: Transcript) -> None:
+    def __init__(self, owner: Answerer, index: int, request: Request, transcript: SlotTranscript) -> None:
         self._owner = owner
         self.transcript = transcript
         self._index = index
@@ -186,13 +210,34 @@ class _Row:
         self._finish = FinishReason.LENGTH
         self.orders: list[Order] = []
         self.over = False
-        transcript.add_user_start()
 
     @property
     def going(self) -> bool:
         return not self.over and not self.orders
 
     # -------------------------------------------------------------------------------------- giving
+
+    def recall(self, turns: Sequence[Turn], embeddings: Iterator[torch.Tensor]) -> None:
+        """What was said before the request; then the user's turn is opened."""
+        script = self._owner.language.script
+        with self._room():
+            for turn in turns:
+                if turn.role is Role.USER:
+                    self.transcript.add_user_start()
+                own = turn.role is Role.ASSISTANT
+                for part in turn.parts:
+                    match part:
+                        case Media():
+                            self._add_medium(part, next(embeddings))
+                        case MetaResponse():
+                            self.transcript.extend(script.call(part, sampled=own))
+                        case Text(text=text):
+                            self.transcript.extend(script.text(text, sampled=own))
+                        case GenerationFailed(cause=cause):
+                            self.transcript.add_note(cause)
+                if turn.role is Role.USER:
+                    self.transcript.add_user_end()
+            self.transcript.add_user_start()
 
     def give(self, part: Text | Media, embedding: torch.Tensor | None) -> None:
         """A part of the request."""
