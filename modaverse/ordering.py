@@ -65,6 +65,8 @@ def order(
     pool: Pool, request: GenerationRequest, choosing: Choosing, judge: Judge, *, source: Order | None = None
 ) -> Order:
     """Start a call; returns at once. With `source`, what that one makes is what this one starts from."""
+    if "seed" in request.options:
+        choosing = Choosing()  # the LLM said which one it wants
     if source is None and not choosing.looks:
         try:
             return _Plain(pool.submit(request))

@@ -75,6 +75,14 @@ def test_too_little_agreement_is_asked_again(world: Any) -> None:
     assert ready.choice == Choice(max(found), 4, retries=3, content=False)
 
 
+def test_a_call_that_names_its_seed_leaves_nothing_to_choose(world: Any) -> None:
+    call = CAT.replace("}", ', "Options": {"seed": 3}}')
+    schema = {"type": "object", "properties": {"seed": {"type": "integer"}}, "additionalProperties": False}
+    w = world(call, generators=[painter(options_schema=schema)])
+    (ready,) = only(w.ask(choosing=Choosing(candidates=4)), MediaReady)
+    assert (ready.choice, len(w.generators[0].requests)) == (None, 1)
+
+
 def test_progress_counts_all_candidates(world: Any) -> None:
     w = world(CAT, generators=[painter(steps=3)])
     steps = only(w.ask(choosing=Choosing(candidates=2)), GenerationProgress)
