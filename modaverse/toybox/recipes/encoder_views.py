@@ -4,11 +4,12 @@ Some combinations are held out of training: seven of eight colours of a thing ar
 high sound is always a slow one. A net that is right on all it has seen may have learnt "white, so a dog". A
 view takes away what it could guess from, and asks only for what is left:
 
-    pictures, clips   grey                         no colour, no backdrop
-    sounds            moved up or down in pitch    pace alone
+    pictures, clips   grey, or in other colours    no colour, no backdrop
+    sounds            moved up or down in pitch    no pitch
     sounds            stretched or compressed      no pace
 
-No view makes a held-out combination and says so: what was altered is never a target.
+No view makes a held-out combination and says so: what was altered is never a target, and a picture in other
+colours has a backdrop that no render has.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from torch import Tensor
 
 from modaverse.context import Modality
 
-GREY_SHARE = 0.25
-MOVED_SHARE = STRETCHED_SHARE = 0.2
-_MOST_BINS = 40  # of 128 mel bins
+GREY_SHARE, RECOLOURED_SHARE = 0.12, 0.28
+MOVED_SHARE = STRETCHED_SHARE = 0.25
+_MOST_BINS = 24  # of 128 mel bins
 _STRETCH = 1.6
 
 
@@ -33,24 +34,20 @@ class Views:
     """How each medium of a batch is shown; all (b,) bool."""
 
     grey: Tensor
+    recoloured: Tensor
     moved: Tensor
     stretched: Tensor
 
     @property
     def altered(self) -> Tensor:
         """(b,) bool: those of which a caption would tell what they do not show."""
-        return self.grey | self.moved | self.stretched
+        return self.grey | self.recoloured | self.moved | self.stretched
 
     @property
     def hidden(self) -> Mapping[str, Tensor]:
         """For each question that some do not answer, which."""
-        return {
-            "colour": self.grey,
-            "backdrop": self.grey,
-            "thing": self.moved,
-            "pitch": self.moved,
-            "pace": self.stretched,
-        }
+        colours = self.grey | self.recoloured
+        return {"colour": colours, "backdrop": colours, "pitch": self.moved, "pace": self.stretched}
 
 
 def draw_views(modality: Modality, count: int) -> Views:
@@ -58,19 +55,27 @@ def draw_views(modality: Modality, count: int) -> Views:
     roll = torch.rand(count)
     never = torch.zeros(count, dtype=torch.bool)
     if modality is not Modality.AUDIO:
-        return Views(roll < GREY_SHARE, never, never)
+        grey = roll < GREY_SHARE
+        return Views(grey, (roll < GREY_SHARE + RECOLOURED_SHARE) & ~grey, never, never)
     moved = roll < MOVED_SHARE
-    return Views(never, moved, (roll < MOVED_SHARE + STRETCHED_SHARE) & ~moved)
+    return Views(never, never, moved, (roll < MOVED_SHARE + STRETCHED_SHARE) & ~moved)
 
 
 def show_pixels(renders: Tensor, views: Views) -> Tensor:
-    """Renders (b, …, 3) uint8, the grey ones as the mean of their channels."""
-    if not views.grey.any():
-        return renders
-    grey = renders[views.grey].float().mean(-1, keepdim=True).round().to(renders.dtype)
+    """Renders (b, …, 3) uint8; the grey ones as the mean of their channels, others in other colours."""
     out = renders.clone()
-    out[views.grey] = grey.expand_as(renders[views.grey])
+    for row in views.grey.nonzero().flatten().tolist():
+        out[row] = renders[row].float().mean(-1, keepdim=True).round().to(renders.dtype)
+    for row in views.recoloured.nonzero().flatten().tolist():
+        out[row] = _recoloured(renders[row])
     return out
+
+
+def _recoloured(render: Tensor) -> Tensor:
+    """Channels exchanged, made stronger or weaker each by itself, and paler or more vivid."""
+    swapped = render.float()[..., torch.randperm(3)] * (0.6 + torch.rand(3))
+    grey = swapped.mean(-1, keepdim=True)
+    return torch.lerp(grey, swapped, 1.3 * torch.rand(())).clamp(0, 255).round().to(render.dtype)
 
 
 def show_spectra(spectra: Tensor, views: Views) -> Tensor:
@@ -84,8 +89,8 @@ def show_spectra(spectra: Tensor, views: Views) -> Tensor:
 
 
 def _moved(spectrum: Tensor) -> Tensor:
-    """Moved by 8 to 40 bins, up or down; what comes in is silence."""
-    bins = int(torch.randint(8, _MOST_BINS + 1, ())) * (1 if torch.rand(()) < 0.5 else -1)
+    """Moved by 4 to 24 bins, up or down; what comes in is silence."""
+    bins = int(torch.randint(4, _MOST_BINS + 1, ())) * (1 if torch.rand(()) < 0.5 else -1)
     out = spectrum.roll(bins, dims=-2)
     empty = slice(0, bins) if bins > 0 else slice(bins, None)
     out[..., empty, :] = spectrum.amin()
