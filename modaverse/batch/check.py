@@ -56,9 +56,9 @@ def check(
             not allow that.
         KeyboardInterrupt: `stop` says so.
     """
-    rows = answered = faults = 0
+    rows = answered = faults = changed = 0
     to_do = bytearray()
-    changed: list[Job] = []
+    first: Job | None = None
     for number, line in read_lines(jobs):
         if stop():
             raise KeyboardInterrupt
@@ -76,7 +76,9 @@ def check(
             index.add_line(job.id, number)
             if known is not None and known.digest is not None:
                 answered += 1
-                changed += [job] if known.digest != job.digest else []
+                if known.digest != job.digest:
+                    changed += 1
+                    first = first or job
                 continue
             _check_media(job, references, f"{jobs.name}:{number}")
         except InputError as error:
@@ -85,10 +87,10 @@ def check(
             fault(number, job.id if job else None, error, form)
             continue
         to_do[number - 1] = 1
-    if changed and not mixed:
+    if first is not None and not mixed:
         raise DataError(
-            f"{len(changed):,} rows were changed since they were answered, the first in line "
-            f"{changed[0].line} (id {changed[0].id!r})",
+            f"{changed:,} rows were changed since they were answered, the first in line "
+            f"{first.line} (id {first.id!r})",
             hint="Give them new ids, begin anew with --fresh, or keep their answers with --allow-mixed.",
         )
     return Plan(jobs, rows, answered, faults, to_do.count(1), bytes(to_do))
