@@ -38,6 +38,8 @@ from modaverse.settings import MediaSettings, Profile, load_profile
 LINE_SECONDS = 10.0
 """A log gets a line about the progress so often; a terminal's bar moves all the time."""
 
+_SHARING = 8  # calls that may share a run of their generator, where the profile does not say
+
 
 class View(Protocol):
     """Shows what a job tells."""
@@ -57,6 +59,14 @@ def profile_with(name: str, limits: Mapping[str, float | None]) -> tuple[Profile
     return profile, media_limits(profile)
 
 
+def sharing_runs(profile: Profile) -> Profile:
+    """A profile in which calls of several rows may share runs of generators, unless it says otherwise."""
+    generators = profile.generators
+    if "batch" in generators.model_fields_set:
+        return profile
+    return profile.model_copy(update={"generators": generators.model_copy(update={"batch": _SHARING})})
+
+
 def answer_all(
     jobs: Path, out: Path, profile: Profile, settings: BatchSettings, *, rows: int, json: bool
 ) -> Finished:
@@ -65,7 +75,8 @@ def answer_all(
     Raises:
         ModaVerseError: what `run_batch` raises.
     """
-    engine = LocalEngine(ModaVerse.from_profile(profile, folder=out / "media"), rows=rows)
+    models = ModaVerse.from_profile(sharing_runs(profile), folder=out / "media")
+    engine = LocalEngine(models, rows=rows)
     finished: Finished | None = None
     with asked_to_stop() as stop, Bars() as bars:
         view: View = JsonView() if json else LineView(bars, out)

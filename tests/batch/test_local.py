@@ -1,8 +1,7 @@
-"""Rows answered by a `ModaVerse`, here over scripted models."""
+"""Rows answered by a `ModaVerse` over scripted models, one at a time; and what tells models apart."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from modaverse.batch.run import run_batch
 from modaverse.batch.settings import BatchSettings
 from modaverse.batch.values import Answered, Failed, Options, Request
 from modaverse.context import Modality, Text
-from modaverse.errors import CheckpointError, GenerationOutOfMemory, ModelNotFound
+from modaverse.errors import GenerationError, ModelNotFound
 from modaverse.generation import GeneratorPool
 from modaverse.interfaces import Pixels
 from modaverse.media import write_media
@@ -56,7 +55,8 @@ def engine(tmp_path: Path, profile: Profile) -> Iterator[Make]:
                 vocabulary=VOCABULARY,
             )
 
-        made.append(LocalEngine(ModaVerse(profile, parts, folder=tmp_path / "out" / "media")))
+        models = ModaVerse(profile, parts, folder=tmp_path / "out" / "media")
+        made.append(LocalEngine(models, rows=1))
         return made[-1]
 
     yield make
@@ -99,7 +99,7 @@ def test_rows_are_answered_one_by_one(engine: Make, tmp_path: Path) -> None:
 
 
 def test_what_fails_costs_its_row_alone(engine: Make) -> None:
-    error = GenerationOutOfMemory("no memory", hint="Free some.")
+    error = GenerationError("no memory", hint="Free some.")
     rows = Given(request("a"), request("b", "Draw"), request("c", "Hi"), request("d", "more than there is"))
     empty, drawn, said, unscripted = engine(f"Here: {CAT} so", "Hello.", results=[error]).answer(rows)
     assert isinstance(empty, Failed)
@@ -116,25 +116,6 @@ def test_what_fails_costs_its_row_alone(engine: Make) -> None:
     assert isinstance(unscripted, Failed)
     assert unscripted.cause == "RuntimeError: The script has no more tokens"
     assert unscripted.hint
-
-
-def test_models_that_cannot_be_used_end_the_job(engine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any, **__: Any) -> None:
-        raise CheckpointError("damaged")
-
-    own = engine("Hello.")
-    monkeypatch.setattr(ModaVerse, "stream", broken)
-    with pytest.raises(CheckpointError):
-        list(own.answer(Given(request("a", "Hi"))))
-
-
-def test_cancelling_gives_up_what_is_being_made(engine: Make) -> None:
-    gate = threading.Event()
-    own = engine(f"Here: {CAT}", gate=gate)
-    answers = own.answer(Given(request("a", "Draw"), request("b", "Draw")))
-    threading.Timer(0.05, own.cancel).start()
-    threading.Timer(0.2, gate.set).start()
-    assert list(answers) == []
 
 
 def test_a_whole_job(engine: Make, tmp_path: Path, bench, row) -> None:
