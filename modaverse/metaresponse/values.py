@@ -96,12 +96,16 @@ def _object_of(rule: str) -> Any:
 
 
 def _text_of(rule: str) -> Any:
-    return lambda children: (rule, "".join(child.value for child in children).strip())
+    return lambda children: (rule, _whole("".join(child.value for child in children)).strip())
 
 
 def string(token: str) -> str:
-    """The text of a JSON string. Half a surrogate pair, which no file could hold, becomes U+FFFD."""
-    text = token[1:-1] if "\\" not in token else str(json.loads(token))
+    """The text of a JSON string."""
+    return _whole(token[1:-1] if "\\" not in token else str(json.loads(token)))
+
+
+def _whole(text: str) -> str:
+    """`text`, in which half a surrogate pair, which no file could hold, becomes U+FFFD."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -112,10 +116,10 @@ def number(token: str) -> int | float | Unusable:
     """
     if len(token) > 400:
         return Unusable(token)
+    value = float(token)
+    if abs(value) == float("inf"):
+        return Unusable(token)
     try:
         return int(token)
     except ValueError:
-        value = float(token)
-    if abs(value) == float("inf"):
-        return Unusable(token)
-    return int(value) if value.is_integer() and abs(value) <= _MOST_EXACT else value
+        return int(value) if value.is_integer() and abs(value) <= _MOST_EXACT else value

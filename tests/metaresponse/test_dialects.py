@@ -89,6 +89,11 @@ def test_an_unfinished_answer_of_the_released_checkpoint_is_malformed() -> None:
         assert malformed.reason == "the answer ended inside a call"
 
 
+def test_half_a_surrogate_pair_is_no_part_of_an_input_in_plain_words() -> None:
+    (_, call) = read("modaverse_v0", "Modality: [IMAGE] Prompt: a \ud83d cat ###")
+    assert call == MetaResponse("T-to-I", "a \ufffd cat")
+
+
 @pytest.mark.parametrize(
     ("prompt", "reason"),
     [

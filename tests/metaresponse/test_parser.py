@@ -17,6 +17,7 @@ from modaverse.context import (
     TextDelta,
 )
 from modaverse.errors import InputError
+from modaverse.interfaces import CallSpec
 from modaverse.metaresponse import Catalogue, Limits, StreamParser, Vocabulary
 
 CALL = '<meta>{"Model": "T-to-I", "Input": "a brown dog"}</meta>'
@@ -237,9 +238,13 @@ def test_deep_nesting_neither_recurses_nor_passes() -> None:
     assert "deeper than" in event.reason
 
 
-def test_huge_numbers_do_not_raise() -> None:
-    digits = "9" * 10_000
-    event = read(f'<meta>{{"Model": "T-to-I", "Input": "a", "Options": {{"a": {digits}}}}}</meta>')[-1]
+@pytest.mark.parametrize("digits", ["9" * 10_000, "9" * 309, "-" + "9" * 399, "1e309", "-9.9E+9999"])
+def test_huge_numbers_do_not_raise(digits: str) -> None:
+    """Integers beyond a double neither: a schema may divide them by one."""
+    schema = {"type": "object", "properties": {"a": {"type": "number", "multipleOf": 0.5}}}
+    catalogue = Catalogue([CallSpec("T-to-I", Modality.IMAGE, None, schema)])
+    call = f'<meta>{{"Model": "T-to-I", "Input": "a", "Options": {{"a": {digits}}}}}</meta>'
+    event = read(call, catalogue=catalogue)[-1]
     assert isinstance(event, Malformed)
     assert "beyond all use" in event.reason
 
