@@ -41,6 +41,7 @@ def merge_adapter(profile: Profile, out: Path, *, dtype: torch.dtype | None = No
         raise SettingsError(
             f"{profile.name} has no adapter that could be merged", hint="Name a profile that was trained."
         )
+    out = out.resolve()
     if out.exists() and any(out.iterdir()):
         raise SettingsError(f"{out} is not empty", hint="Merge into a new folder.")
     saved_in: torch.dtype = base_config(settings.place, revision=settings.revision).dtype
@@ -66,4 +67,4 @@ def merge_adapter(profile: Profile, out: Path, *, dtype: torch.dtype | None = No
     merged = settings.model_copy(
         update={"path": out / "llm", "repository": None, "revision": None, "adapter": out}
     )
-    write_profile(profile.model_copy(update={"llm": merged, "name": out.resolve().name}), out)
+    write_profile(profile.model_copy(update={"llm": merged, "name": out.name}), out)

@@ -28,9 +28,9 @@ def save_profile(profile: Profile, folder: Path) -> None:
         SettingsError: the folder is the adapter's own.
         StorageError: it cannot be written.
     """
-    adapter = profile.llm.adapter
+    adapter, folder = profile.llm.adapter, folder.resolve()
     if adapter is not None:
-        if adapter.resolve() == folder.resolve():
+        if adapter.resolve() == folder:
             raise SettingsError(f"{folder} is where the adapter lies", hint="Save it to another folder.")
         try:
             shutil.copytree(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,13 +15,25 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 
 from modaverse.assembly import load_language
 from modaverse.cli.import_checkpoint import import_checkpoint
-from modaverse.context import MetaResponse, Modality, WrappedText
+from modaverse.context import (
+    Done,
+    FinishReason,
+    Media,
+    MediaReady,
+    MetaResponse,
+    Modality,
+    Text,
+    WrappedText,
+)
 from modaverse.errors import CheckpointError, ModelNotFound
-from modaverse.interfaces import Sampling
+from modaverse.generation import GeneratorPool
+from modaverse.interfaces import Pixels, Sampling
 from modaverse.language.model import MultimodalLM
 from modaverse.language.released import ADDED, import_released
-from modaverse.metaresponse import StreamParser
+from modaverse.metaresponse import StreamParser, Vocabulary
+from modaverse.orchestrator import AnswerSettings, Orchestrator
 from modaverse.settings import load_profile
+from modaverse.testing import ScriptedEncoder, ScriptedGenerator
 
 LAYERS, HIDDEN, DIM, RANK = 2, 32, 1024, 32
 State = dict[str, torch.Tensor]
@@ -142,6 +155,46 @@ def test_an_answer_of_it_is_read(imported: Path, vicuna: Path) -> None:
     parser = StreamParser("modaverse_v0")
     events = [*parser.feed("Modality: [TEXT] Prompt: It is a boat. ###"), *parser.close()]
     assert [event.text.strip() for event in events if isinstance(event, WrappedText)] == ["It is a boat."]
+
+
+class Written:
+    """In the place of a mask: an answer that is these tokens, whatever random weights would write."""
+
+    def __init__(self, ids: list[int]) -> None:
+        self._ids = ids
+
+    def start(self, sources: Mapping[int, Modality], tokens_left: int, *, calls_left: int) -> Written:
+        self._left = list(self._ids)
+        return self
+
+    def allow(self, logits: torch.Tensor) -> torch.Tensor:
+        assert logits[self._left[0]] > -torch.inf  # no control token that answers may not contain
+        return torch.full_like(logits, -torch.inf).index_fill(0, torch.tensor(self._left[:1]), 0.0)
+
+    def accept(self, token: int) -> None:
+        del self._left[:1]
+
+
+def test_it_answers_a_request_with_a_medium(imported: Path, vicuna: Path, tmp_path: Path) -> None:
+    lm = MultimodalLM.from_pretrained(vicuna, imported)
+    text = "Modality: [IMAGE] Prompt: a red boat"
+    ids = [*lm.tokenizer(text, add_special_tokens=False)["input_ids"], lm.script.end]
+    generator = ScriptedGenerator("T-to-I", Modality.IMAGE, Pixels(np.zeros((4, 4, 3), np.uint8)))
+    engine = Orchestrator(
+        lm,
+        ScriptedEncoder(DIM),
+        GeneratorPool([generator], tmp_path),
+        vocabulary=Vocabulary.from_tokenizer(lm.tokenizer, ends=sorted(lm.script.ends)),
+        mask=Written(ids),
+        grammar="modaverse_v0",
+    )
+    given = Media(Modality.AUDIO, tmp_path / "bell.wav", "audio/wav", "7" * 64)
+    settings = AnswerSettings(0, Sampling(max_new_tokens=246), splice="none")
+    events = list(engine.stream(engine.conversation(), [given, Text("Draw it.")], settings))
+    assert generator.requests[0].prompt.strip() == "a red boat"
+    assert [event.media.modality for event in events if isinstance(event, MediaReady)] == ["image"]
+    assert isinstance(events[-1], Done)
+    assert (events[-1].finish_reason, events[-1].usage.sampled_tokens) == (FinishReason.STOP, len(ids))
 
 
 def test_it_is_a_folder_of_safetensors_with_a_card(imported: Path, state: State) -> None:
