@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modaverse.context import Media, Modality
 from modaverse.errors import CheckpointError, ModelNotFound, SettingsError
@@ -242,6 +242,13 @@ class LazyMask:
         self._mask: TokenMask | None = None
 
     def start(self, sources: Mapping[int, Modality], tokens_left: int, *, calls_left: int) -> Matcher:
+        return self._compiled.start(sources, tokens_left, calls_left=calls_left)
+
+    def allow(self, matchers: Sequence[Any], logits: torch.Tensor) -> torch.Tensor:
+        return self._compiled.allow(matchers, logits)
+
+    @property
+    def _compiled(self) -> TokenMask:
         if self._mask is None:
             self._mask = TokenMask.compile(self._vocabulary, self._catalogue, grammar=self._grammar)
-        return self._mask.start(sources, tokens_left, calls_left=calls_left)
+        return self._mask
