@@ -113,7 +113,6 @@ def compare_runs(places: Sequence[Path], *, markdown: Path | None, json: bool, o
     _show(summary.CHANGE_HEADINGS, table)
     for name, place, run in zip(("first", "second"), places, (first, second), strict=True):
         print(f"{name}: {place} ({run.profile})")
-    out.mkdir(parents=True, exist_ok=True)
     if plot_runs({str(place): run for place, run in zip(places, (first, second), strict=True)}, out / PLOT):
         print(out / PLOT)
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modaverse.evaluation.scoring import TITLES
 from modaverse.evaluation.summary import Run, lines
+from modaverse.media import write_bytes
 from modaverse.toybox.evaluation.statistics import Estimate
 
 
 def plot_runs(runs: Mapping[str, Run], path: Path) -> bool:
-    """Draw runs, by their names, as a PNG; False without matplotlib."""
+    """Draw runs, by their names, as a PNG; False without matplotlib.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -41,7 +47,9 @@ def plot_runs(runs: Mapping[str, Run], path: Path) -> bool:
         axes.grid(axis="x", alpha=0.3)
     if len(runs) > 1:
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(runs))
-    FigureCanvasAgg(figure).print_png(str(path))
+    drawn = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(drawn)
+    write_bytes(drawn.getvalue(), path)
     return True
 
 
