@@ -12,6 +12,7 @@ import pytest
 import torch
 from worlds import BELL, CAT, kinds, text_of
 
+from modaverse.assembly import LazyMask
 from modaverse.context import Done, Event, GenerationFailed, Media, MetaResponse, Modality, Text
 from modaverse.errors import ContextOverflow, GenerationError, MediaError
 from modaverse.generation import GeneratorPool
@@ -19,7 +20,7 @@ from modaverse.interfaces import GenerationRequest, Matcher, Pixels, Sampling, W
 from modaverse.language.model import MultimodalLM
 from modaverse.language.together import BatchDecoder
 from modaverse.media import write_media
-from modaverse.metaresponse import Vocabulary
+from modaverse.metaresponse import Catalogue, Vocabulary
 from modaverse.orchestrator import AnswerSettings, Orchestrator
 from modaverse.settings import LoraSettings, ProjectorSettings
 from modaverse.testing import (
@@ -216,6 +217,20 @@ def test_any_language_model_will_do(world: Any) -> None:
     rows = [w.admit(f"{CAT} Row {index}") for index in range(2)]
     happened = drive(w.together)
     assert [text_of(happened[row]) for row in rows] == [" Row 0", " Row 1"]
+
+
+def test_the_mask_of_a_profile_looks_at_rows_together() -> None:
+    mask = LazyMask(
+        VOCABULARY, Catalogue([ScriptedGenerator("T-to-I", Modality.IMAGE).spec]), "meta_response"
+    )
+    matchers = [mask.start({}, 200, calls_left=1), mask.start({}, 1, calls_left=1)]
+    matchers[0].accept(VOCABULARY.added["<meta>"])
+    logits = torch.randn(3, len(VOCABULARY), generator=torch.Generator().manual_seed(0))
+    allowed = mask.allow([*matchers, None], logits)
+    for row, matcher in enumerate(matchers):
+        assert allowed[row].equal(matcher.allow(logits[row]))
+    assert not allowed[0].equal(allowed[1])
+    assert allowed[2].equal(logits[2])
 
 
 # ------------------------------------------------------------------------------------ with a real LLM
