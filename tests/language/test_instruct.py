@@ -27,6 +27,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from modaverse.assembly import load_language
 from modaverse.context import Malformed, MediaReady, MetaResponse, Modality, Text
 from modaverse.errors import InputError, SettingsError
 from modaverse.generation import GeneratorPool
@@ -154,7 +155,18 @@ def folders(tmp_path_factory: pytest.TempPathFactory, pieces: Pieces) -> Mapping
 
 @pytest.fixture(params=FAMILIES)
 def lm(request: pytest.FixtureRequest, folders: Mapping[str, Path]) -> MultimodalLM:
-    return load_instruct(folders[request.param], CALLS, grammar="tool_call")
+    return load_language(untrained(folders[request.param]), torch.device("cpu"), calls=CALLS)
+
+
+def untrained(folder: Path) -> Profile:
+    """A profile that names the LLM in `folder`, and no adapter."""
+    values = {
+        "name": "plain",
+        "llm": {"path": folder},
+        "encoder": {"path": folder / "none"},
+        "answer": {"grammar": "tool_call", "splice": "none"},
+    }
+    return Profile.model_validate(values)
 
 
 class Begun:
@@ -181,6 +193,7 @@ class Begun:
 
 
 def orchestrator(lm: MultimodalLM, folder: Path, *, generators: list[Any], begun: str = "") -> Orchestrator:
+    """One whose answers begin with `begun`, or are as they come."""
     vocabulary = Vocabulary.from_tokenizer(lm.tokenizer, ends=sorted(lm.script.ends))
     mask = TokenMask.compile(vocabulary, Catalogue([g.spec for g in generators]), grammar="tool_call")
     ids = lm.tokenizer(begun, add_special_tokens=False)["input_ids"]
@@ -211,6 +224,23 @@ def test_a_random_llm_of_each_family_calls_what_is_there(lm: MultimodalLM, tmp_p
     assert generator.requests[0].prompt == calls[0].input
 
 
+def test_what_was_made_can_be_changed_by_number(folders: Mapping[str, Path], tmp_path: Path) -> None:
+    lm = load_instruct(folders["llama"], CALLS, grammar="tool_call")
+    picture = Pixels(np.zeros((4, 4, 3), np.uint8))
+    draw = ScriptedGenerator("T-to-I", Modality.IMAGE, picture)
+    change = ScriptedGenerator("TI-to-I", Modality.IMAGE, picture, source=Modality.IMAGE)
+    begun = '<tool_call>\n{"name": "T-to-I"'
+    engine = orchestrator(lm, tmp_path, generators=[draw, change], begun=begun)
+    settings = AnswerSettings(3, Sampling(1.0, 1.0, 160), splice="none")
+    conversation = engine.conversation()
+    first = list(engine.stream(conversation, [Text("Draw a boat.")], settings))
+    made = [event.media for event in first if isinstance(event, MediaReady)]
+    begun = '<tool_call>\n{"name": "TI-to-I"'
+    engine.mask = orchestrator(lm, tmp_path, generators=[draw, change], begun=begun).mask
+    list(engine.stream(conversation, [Text("Make it blue.")], settings))
+    assert change.requests[0].source in made
+
+
 def test_its_turns_are_those_of_its_chat_template(lm: MultimodalLM) -> None:
     transcript = lm.transcript(seed=0, sampling=Sampling())
     transcript.add_user_start()
@@ -227,14 +257,9 @@ def test_its_turns_are_those_of_its_chat_template(lm: MultimodalLM) -> None:
     assert prompt in ours
 
 
-def test_media_are_refused(folders: Mapping[str, Path], tmp_path: Path) -> None:
-    values = {
-        "name": "plain",
-        "llm": {"path": folders["qwen"]},
-        "encoder": {"path": tmp_path / "none"},
-        "answer": {"grammar": "tool_call", "splice": "none"},
-    }
-    engine = ModaVerse.from_profile(Profile.model_validate(values))
+def test_media_are_refused(folders: Mapping[str, Path]) -> None:
+    profile = untrained(folders["qwen"])
+    engine = ModaVerse.from_profile(profile)
     with pytest.raises(InputError, match="LLM reads no media") as caught:
         engine.run("What is this?", media=[Pixels(np.zeros((4, 4, 3), np.uint8))])
     assert "modaverse train" in caught.value.hint
@@ -244,7 +269,7 @@ def test_media_are_refused(folders: Mapping[str, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read video: it has no projector"):
         lm.transcript(seed=0, sampling=Sampling()).add_media(1, Modality.VIDEO, torch.zeros(0))
     with pytest.raises(ValidationError, match="an LLM without an adapter reads no media"):
-        Profile.model_validate({**values, "answer": {}})
+        Profile.model_validate({**profile.model_dump(), "answer": {}})
 
 
 def test_a_marker_that_is_a_token_may_be_sampled(folders: Mapping[str, Path]) -> None:
