@@ -177,7 +177,7 @@ def test_a_file_is_given_to_the_next_request_only(modaverse, script, typed, tmp_
 
 
 def test_choosing_and_deferring_are_options(modaverse, script, tmp_path: Path) -> None:
-    script(f"{CAT} It is on its way.", " A cat.")
+    script(f"{CAT} It is on its way. A cat.")
     options = ("--candidates", "2", "--min-agreement", "1", "--max-retries", "1", "--splice", "deferred")
     result = modaverse("run", "Draw a cat.", "--out", "reply", *options)
     assert result.returncode == 0, result.stderr
