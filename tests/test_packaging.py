@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -86,3 +88,33 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+SHIPPED = [path for path in (ROOT / "profiles").rglob("*") if path.is_file()]
+
+
+def test_weights_that_ship_are_safetensors_and_small() -> None:
+    assert not [path for path in SHIPPED if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".npy")]
+    weights = [path for path in SHIPPED if path.suffix == ".safetensors"]
+    assert weights
+    assert sum(path.stat().st_size for path in weights) <= 60_000_000
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in SHIPPED if p.suffix == ".json"], ids=lambda p: str(p.relative_to(ROOT / "profiles"))
+)
+def test_what_ships_knows_nothing_of_the_machine_that_made_it(path: Path) -> None:
+    def strings(value: object) -> Iterator[str]:
+        match value:
+            case str():
+                yield value
+            case list():
+                for item in value:
+                    yield from strings(item)
+            case dict():
+                for item in value.values():
+                    yield from strings(item)
+
+    config = json.loads(path.read_text())
+    config.pop("model", None)  # a tokenizer's vocabulary, in which "/" is a token
+    assert not [text for text in strings(config) if text.startswith("/") and len(text) > 1]

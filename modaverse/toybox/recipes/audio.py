@@ -31,7 +31,7 @@ from modaverse.toybox.recipes.audio_parts import (
     with_end,
 )
 from modaverse.toybox.recipes.audio_start import start_as_transform_code
-from modaverse.toybox.recipes.diffusion import exported, latent_pool, transformer_recipe
+from modaverse.toybox.recipes.diffusion import export_pipeline, exported, latent_pool, transformer_recipe
 from modaverse.toybox.recipes.registry import PoolReport
 from modaverse.toybox.recipes.renders import TRAIN_SEED, known_pool
 from modaverse.toybox.recipes.text import text_encoder_recipe
@@ -155,7 +155,7 @@ def transformer_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
         pipeline = assemble_audio_pipeline(
             autoencoder, trained.transformer, text_encoder, trained.duration_embedder, tokenizer
         )
-        pipeline.to(torch.float16).save_pretrained(folder)
+        export_pipeline(pipeline, folder)
 
     return [
         transformer_recipe(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from modaverse.errors import ModelNotFound
@@ -36,6 +38,15 @@ def exported(runs: Path, part: str) -> Path:
             f"{folder}: {part} is not there", hint=f"train it first: modaverse toybox train {part}"
         )
     return folder
+
+
+def export_pipeline(pipeline: DiffusionPipeline, folder: Path) -> None:
+    """Save a pipeline in half precision, without the paths of this machine that diffusers notes in it."""
+    pipeline.to(torch.float16).save_pretrained(folder)
+    for path in folder.glob("*/config.json"):
+        config = json.loads(path.read_text())
+        config.pop("_name_or_path", None)
+        path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 @torch.no_grad()

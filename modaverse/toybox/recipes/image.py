@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import Qwen3Model
 
 from modaverse.context import Modality
-from modaverse.toybox.recipes.diffusion import exported, latent_pool, transformer_recipe
+from modaverse.toybox.recipes.diffusion import export_pipeline, exported, latent_pool, transformer_recipe
 from modaverse.toybox.recipes.image_parts import (
     TEXT_WIDTH,
     assemble_image_pipeline,
@@ -157,7 +157,7 @@ def transformer_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
 
     def export(module: nn.Module, folder: Path) -> None:
         pipeline = assemble_image_pipeline(autoencoder, _transformer(module), text_encoder, tokenizer)
-        pipeline.to(torch.float16).save_pretrained(folder)
+        export_pipeline(pipeline, folder)
 
     return [
         transformer_recipe(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import UMT5EncoderModel
 
 from modaverse.context import Modality
-from modaverse.toybox.recipes.diffusion import exported, latent_pool, transformer_recipe
+from modaverse.toybox.recipes.diffusion import export_pipeline, exported, latent_pool, transformer_recipe
 from modaverse.toybox.recipes.registry import PoolReport
 from modaverse.toybox.recipes.renders import TRAIN_SEED, known_pool
 from modaverse.toybox.recipes.text import text_encoder_recipe
@@ -168,7 +168,7 @@ def transformer_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
 
     def export(module: nn.Module, folder: Path) -> None:
         pipeline = assemble_video_pipeline(autoencoder, _transformer(module), text_encoder, tokenizer)
-        pipeline.to(torch.float16).save_pretrained(folder)
+        export_pipeline(pipeline, folder)
 
     return [
         transformer_recipe(
