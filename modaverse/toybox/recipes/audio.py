@@ -160,7 +160,7 @@ def transformer_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
     return [
         transformer_recipe(
             TRANSFORMER,
-            steps=15_000,
+            steps=6_000,
             batch_size=32,
             build=SoundTransformer,
             loss=loss,

@@ -173,7 +173,7 @@ def transformer_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
     return [
         transformer_recipe(
             TRANSFORMER,
-            steps=20_000,
+            steps=6_000,
             batch_size=32,
             build=build_video_transformer,
             loss=loss,
