@@ -64,6 +64,7 @@ class TokenMask:
         self._byte = _bits(vocabulary, b"(?s:.)$")
         self._blank = _bits(vocabulary, BLANK)
         self._quoted_blank = _bits(vocabulary, b'(?s:.)*"' + BLANK)  # in a head no quote precedes a space
+        self._opening = _bits(vocabulary, b"(?s:.)*" + re.escape(self._markers["open"].encode()))
         self._kinds = frozenset(spec.source for spec in catalogue.values())
         self._segments: dict[frozenset[tuple[int, Modality]], _Segment] = {}
         self._executor: LLExecutor | None = None
@@ -239,6 +240,8 @@ class Matcher:
         in the schema could say it too, at twenty times the cost of the mask.
         """
         stage = self._progress.stage
+        if stage is not Stage.TEXT and self._segment.quiet is not None:
+            words &= ~self._mask._opening  # a token that ends a call must not open the next one unseen
         if stage is Stage.TEXT and not self._may_call() and "open" in self._mask._ids:
             word, bit = divmod(self._mask._ids["open"], 32)
             words.view(np.uint32)[word] &= ~np.uint32(1 << bit)

@@ -343,6 +343,23 @@ def test_a_spelled_marker_needs_a_whole_call_behind_it(
         write(matcher, spell(vocabulary, "x <tool"))
 
 
+def test_no_token_ends_a_call_and_opens_the_next(make_tokenizer, catalogue: Catalogue) -> None:
+    """Between the two it would not be asked whether there is room for one, nor whether one is left."""
+    plain = Vocabulary.from_tokenizer(make_tokenizer("byte-level", ()))
+    both = tuple(before + b"</tool_call>\n<tool_call>" for before in (b"", b'"}}', b'"}}\n'))
+    vocabulary = Vocabulary((*plain.tokens, *both), plain.added, plain.special, plain.ends)
+    mask = TokenMask.compile(vocabulary, catalogue, grammar="tool_call")
+    call = '<tool_call>{"name": "T-to-A", "arguments": {"prompt": "a bell"}}</tool_call>'
+    for written in (call.partition("</")[0], call.partition('"}}')[0]):
+        matcher = mask.start({}, mask.needed({}), calls_left=1)
+        write(matcher, spell(vocabulary, written))
+        assert not {vocabulary.text([token]) for token in allowed(matcher, len(vocabulary))} & {
+            token.decode() for token in both
+        }
+        write(matcher, spell(vocabulary, call.removeprefix(written)))
+        assert not matcher.engine.is_error()
+
+
 def test_a_batch_is_what_each_row_is_alone(mask: TokenMask, vocabulary: Vocabulary) -> None:
     size = len(vocabulary) + 9
     logits = torch.randn(4, size, generator=torch.Generator().manual_seed(0))
