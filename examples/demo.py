@@ -11,8 +11,12 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from modaverse import ModaVerse
+from modaverse.cli.guard import guarded
 from modaverse.cli.run import answer
 from modaverse.cli.transcript import display_for
 
@@ -38,8 +42,15 @@ REQUESTS = (
 )
 
 
-def main(wanted: list[str]) -> int:
-    numbers = [int(number) for number in wanted] or range(1, len(REQUESTS) + 1)
+@guarded
+def main(
+    wanted: Annotated[
+        list[int] | None,
+        typer.Argument(min=1, max=len(REQUESTS), help="Numbers of requests; all by default."),
+    ] = None,
+) -> None:
+    """Answer the requests, and say where the pages lie."""
+    numbers = wanted or range(1, len(REQUESTS) + 1)
     modaverse = ModaVerse.from_profile("mini", folder=OUTPUT / "media")
     pages = []
     failed = False
@@ -53,8 +64,8 @@ def main(wanted: list[str]) -> int:
     print("\nEach reply as a page, with its media:")
     for page in pages:
         print(f"  {page}")
-    return 1 if failed else 0
+    raise typer.Exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    typer.run(main)
