@@ -25,7 +25,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from modaverse.batching import Pace
 from modaverse.context import Media
 from modaverse.errors import (
     GenerationError,
@@ -36,6 +35,7 @@ from modaverse.errors import (
 )
 from modaverse.interfaces import CallSpec, Decoded, GenerationRequest, Generator
 from modaverse.media import write_media
+from modaverse.pace import Pace
 from modaverse.pending import Call, Job, Run
 from modaverse.resident import Resident, Shelf, half_of_memory, residents_of
 from modaverse.result_cache import ResultCache, request_key

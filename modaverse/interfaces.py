@@ -79,6 +79,14 @@ class CallSpec:
     max_input_chars: int = 1000
 
 
+MODELS: Mapping[Modality, str] = {
+    Modality.IMAGE: "T-to-I",
+    Modality.VIDEO: "T-to-V",
+    Modality.AUDIO: "T-to-A",
+}
+"""What makes each modality from words."""
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One call, complete: everything that decides the bytes of what is made."""

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modaverse.batching import Pace
 from modaverse.context import Media, Modality
 from modaverse.errors import (
     GenerationCancelled,
@@ -23,6 +22,7 @@ from modaverse.errors import (
 from modaverse.generation import Call, GeneratorPool
 from modaverse.interfaces import CallSpec, Cancelled, Decoded, GenerationRequest, Pixels, Progress
 from modaverse.media import write_media
+from modaverse.pace import Pace
 from modaverse.result_cache import ResultCache, request_key
 
 PATIENCE = 10.0

@@ -15,7 +15,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "context", "grammars", "profiles"}),
     frozenset({"interfaces", "media", "settings", "metaresponse", "page", "jsonl", "splicing", "testing"}),
     frozenset({"imagebind", "language", "generators", "generation"})
-    | frozenset({"pending", "batching", "resident", "result_cache"}),
+    | frozenset({"pending", "pace", "resident", "result_cache"}),
     frozenset({"answer", "embeddings", "ordering", "orchestrator", "together"}),
     frozenset({"pipeline", "assembly", "chat_file", "reply", "saving", "merging", "footprint"}),
     frozenset({"training", "data", "evaluation", "batch", "toybox"}),

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from modaverse.batch.entries import Entry, decode, encode
 from modaverse.batch.index import Index
-from modaverse.batch.journal import read_entries
+from modaverse.batch.journal import read_entries, storing
 from modaverse.batch.values import Form
-from modaverse.errors import DataError, InputError, SettingsError, StorageError
+from modaverse.errors import DataError, InputError, SettingsError
 from modaverse.media import write_bytes
 from modaverse.media.files import shown
 
@@ -69,7 +69,7 @@ class Folder:
             InputError: another process is writing there.
             StorageError: the folder cannot be made.
         """
-        with _storing(self.path):
+        with storing(self.path):
             self.media.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -81,7 +81,7 @@ class Folder:
                     f"{shown(self.path)}: another process is writing there (number {holder})",
                     hint="Wait for it, or name another folder with --out.",
                 ) from None
-            with _storing(self.path):
+            with storing(self.path):
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             self._sweep()
@@ -105,7 +105,7 @@ class Folder:
 
     def _sweep(self) -> None:
         """Remove what a killed process had not finished writing; nothing refers to it."""
-        with _storing(self.path):
+        with storing(self.path):
             self._draft.unlink(missing_ok=True)
             for path in (*self.media.glob(".*"), *self.path.glob(".report-*")):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -119,7 +119,7 @@ class Folder:
         there = [self.path / name for name in _RESULTS if (self.path / name).exists()]
         if not self.results.exists() and not self.errors.exists():
             return None
-        with _storing(self.path):
+        with storing(self.path):
             earlier = self.path / "earlier"
             earlier.mkdir(exist_ok=True)
             taken = [int(path.name) for path in earlier.iterdir() if path.name.isdigit()]
@@ -164,7 +164,7 @@ class Folder:
         Raises:
             StorageError: it cannot be written.
         """
-        with _storing(self._draft):
+        with storing(self._draft):
             draft = ErrorsDraft(self._draft, self.errors)
             try:
                 yield draft
@@ -287,14 +287,3 @@ def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 def begun(jobs: Path, rows: int, answered: int, identities: tuple[Mapping[str, str], ...]) -> Record:
     """The record of a run that begins now."""
     return Record(str(jobs), rows, answered, round(time.time(), 3), identities)
-
-
-@contextlib.contextmanager
-def _storing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"{shown(path)}: cannot be written ({error.strerror or error})",
-            hint="Free some space; the same command then goes on.",
-        ) from error

@@ -36,7 +36,7 @@ class Journal:
     def __init__(self, path: Path, size: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.path = path
         self._clock = clock
-        with _writing(path):
+        with storing(path):
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
             os.ftruncate(self._descriptor, size)
             os.lseek(self._descriptor, size, os.SEEK_SET)
@@ -49,7 +49,7 @@ class Journal:
         Raises:
             StorageError: it cannot be written (disk full).
         """
-        with _writing(self.path):
+        with storing(self.path):
             try:
                 written = 0
                 while written < len(line):
@@ -69,7 +69,7 @@ class Journal:
         Raises:
             StorageError: the disk failed.
         """
-        with _writing(self.path):
+        with storing(self.path):
             os.fsync(self._descriptor)
         self._synced = self._clock()
 
@@ -125,7 +125,8 @@ def read_entries(path: Path) -> Iterator[tuple[Entry, int]]:
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def storing(path: Path) -> Iterator[None]:
+    """What a disk refuses inside is a `StorageError` that names `path`."""
     try:
         yield
     except OSError as error:

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from modaverse.context import Modality, Role
 from modaverse.data.captions import Captioned
-from modaverse.data.released import MODELS
 from modaverse.data.wordings import Wordings, tidy
 from modaverse.errors import DataError, InputError
+from modaverse.interfaces import MODELS
 from modaverse.training.rows import CallPart, MediaPart, Row, RowPart, RowTurn, TextPart
 from modaverse.training.sources import SourceReader
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from modaverse.errors import DataError
+from modaverse.errors import DataError, InputError
 from modaverse.jsonl import kind_of
 from modaverse.media.files import shown
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,19 @@ def entries(value: object, path: Path) -> Iterator[tuple[object, str]]:
         )
     for number, entry in enumerate(value, start=1):
         yield entry, f"{shown(path)}: entry {number}"
+
+
+def read_each(path: Path, read: Callable[[object, str], T]) -> Iterator[T | InputError]:
+    """What `read` makes of each entry of a JSON file, or what is wrong with that entry.
+
+    Raises:
+        DataError: the file cannot be read, or holds no list.
+    """
+    for entry, where in entries(read_json(path), path):
+        try:
+            yield read(entry, where)
+        except DataError as error:
+            yield error
 
 
 def fields_of(entry: object, needed: tuple[str, ...], where: str) -> Mapping[str, Any]:

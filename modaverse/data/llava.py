@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from modaverse.context import Role
-from modaverse.data.entries import Places, entries, fields_of, read_json, words
+from modaverse.data.entries import Places, fields_of, read_each, words
 from modaverse.errors import DataError, InputError
 from modaverse.training.rows import MediaPart, Row, RowPart, RowTurn, TextPart
 
@@ -33,11 +33,7 @@ def read_llava(path: Path, places: Places) -> Iterator[Row | InputError]:
     Raises:
         DataError: the file cannot be read, or holds no list.
     """
-    for entry, where in entries(read_json(path), path):
-        try:
-            yield _row(entry, places, where)
-        except DataError as error:
-            yield error
+    return read_each(path, lambda entry, where: _row(entry, places, where))
 
 
 def _row(entry: object, places: Places, where: str) -> Row:

@@ -12,13 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from modaverse.context import Modality, Role
-from modaverse.data.entries import Places, entries, fields_of, read_json, words
+from modaverse.context import Role
+from modaverse.data.entries import Places, fields_of, read_each, words
 from modaverse.errors import DataError, InputError
+from modaverse.interfaces import MODELS
 from modaverse.training.rows import CallPart, MediaPart, Row, RowPart, RowTurn, TextPart
-
-MODELS = {Modality.IMAGE: "T-to-I", Modality.VIDEO: "T-to-V", Modality.AUDIO: "T-to-A"}
-"""What makes each modality from words."""
 
 _NAMES = {str(modality): model for modality, model in MODELS.items()}
 _MEDIA = ("image", "audio", "video")
@@ -30,11 +28,7 @@ def read_released(path: Path, places: Places) -> Iterator[Row | InputError]:
     Raises:
         DataError: the file cannot be read, or holds no list.
     """
-    for entry, where in entries(read_json(path), path):
-        try:
-            yield _row(entry, places, where)
-        except DataError as error:
-            yield error
+    return read_each(path, lambda entry, where: _row(entry, places, where))
 
 
 def _row(entry: object, places: Places, where: str) -> Row:

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from modaverse.context import Media, Modality, Text
+from modaverse.interfaces import MODELS
 from modaverse.toybox.evaluation import making
 from modaverse.toybox.evaluation.alone import BARS_OF
 from modaverse.toybox.evaluation.answering import Answer, Request
@@ -34,7 +35,6 @@ from modaverse.toybox.evaluation.seeing import judged, shown
 from modaverse.toybox.evaluation.specimens import Specimen, written
 from modaverse.toybox.evaluation.words import claims, is_honest, wish_of
 from modaverse.toybox.judge import NONE, Verdict
-from modaverse.toybox.rows.chat import MODELS
 
 MakerOf = Callable[[Parts, Sequence[Case]], making.Maker]
 Seen = Sequence[Verdict | None]

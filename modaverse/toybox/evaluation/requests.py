@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any
 
 from modaverse.context import Modality
+from modaverse.interfaces import MODELS
 from modaverse.toybox.evaluation.row import Case
 from modaverse.toybox.evaluation.specimens import Specimen, foreign, fresh
 from modaverse.toybox.rows import sample_row
-from modaverse.toybox.rows.chat import MODELS
 from modaverse.toybox.wordings.wishes import OPEN_THINGS, AnyScene, Wish, complete
 from modaverse.toybox.world import COLOURS, THINGS
 from modaverse.training.rows import MediaPart, TextPart

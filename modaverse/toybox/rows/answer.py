@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modaverse.context import Modality, Role
-from modaverse.toybox.rows.chat import EDITORS, MODELS, VISUAL, Chat, Seen
+from modaverse.interfaces import MODELS
+from modaverse.toybox.rows.chat import EDITORS, VISUAL, Chat, Seen
 from modaverse.toybox.wordings.captions import plain_caption
 from modaverse.toybox.wordings.wishes import Wish, wish_for
 from modaverse.training.rows import CallPart, FailedPart, RowPart, RowTurn, TextPart

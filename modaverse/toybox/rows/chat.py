@@ -34,7 +34,6 @@ from modaverse.toybox.world import (
 from modaverse.training.layout import Layout
 from modaverse.training.rows import MediaPart, Row, RowPart, RowTurn, TextPart
 
-MODELS = {Modality.IMAGE: "T-to-I", Modality.VIDEO: "T-to-V", Modality.AUDIO: "T-to-A"}
 EDITORS = {Modality.IMAGE: "TI-to-I", Modality.VIDEO: "TV-to-V", Modality.AUDIO: "TA-to-A"}
 NOUNS = {Modality.IMAGE: "picture", Modality.VIDEO: "clip", Modality.AUDIO: "sound"}
 VISUAL = (Modality.IMAGE, Modality.VIDEO)

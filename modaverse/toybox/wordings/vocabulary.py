@@ -7,14 +7,13 @@ import random
 from collections.abc import Iterator
 from importlib import resources
 
-from modaverse.context import Modality
+from modaverse.interfaces import MODELS
 from modaverse.toybox.wordings.captions import caption, plain_caption
 from modaverse.toybox.wordings.grammar import Grammar
 from modaverse.toybox.wordings.typos import typed
 from modaverse.toybox.wordings.wishes import partial_wish
 from modaverse.toybox.world import random_clip_scene, random_scene, random_sound_scene
 
-_MODELS = {Modality.IMAGE: "T-to-I", Modality.VIDEO: "T-to-V", Modality.AUDIO: "T-to-A"}
 _SCENES = (random_scene, random_clip_scene, random_sound_scene)
 
 
@@ -37,7 +36,7 @@ def lines(seed: int, count: int) -> Iterator[str]:
         if roll < 0.2:
             yield caption(rng.choice(_SCENES)(rng), rng)
         elif roll < 0.3:
-            yield json.dumps({"Model": _MODELS[wish.modality], "Input": plain_caption(wish)})
+            yield json.dumps({"Model": MODELS[wish.modality], "Input": plain_caption(wish)})
         elif roll < 0.55:
             subject = grammar.say(f"subject.{kind}", rng, wish.attributes)
             yield typed(grammar.say(f"ask.{kind}", rng, slots={"s": subject}), rng)

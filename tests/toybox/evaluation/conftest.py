@@ -11,6 +11,7 @@ import torch
 
 from modaverse.context import Modality
 from modaverse.interfaces import (
+    MODELS,
     CallSpec,
     Cancelled,
     Decoded,
@@ -25,7 +26,6 @@ from modaverse.toybox.evaluation.parts import Parts
 from modaverse.toybox.evaluation.specimens import fresh, make
 from modaverse.toybox.evaluation.words import wish_of
 from modaverse.toybox.judge import Judge, Verdict, new_net
-from modaverse.toybox.rows.chat import MODELS
 from modaverse.toybox.wordings.wishes import AnyScene, complete
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from modaverse.context import FinishReason, Media, MetaResponse, Modality, Part, Text
 from modaverse.errors import GenerationError
-from modaverse.interfaces import CallSpec, Decoded, GenerationRequest
+from modaverse.interfaces import MODELS, CallSpec, Decoded, GenerationRequest
 from modaverse.media import decode, write_media
 from modaverse.toybox.evaluation import making
 from modaverse.toybox.evaluation.answering import Answer, Request
@@ -28,7 +28,6 @@ from modaverse.toybox.evaluation.making import Maker, Order, by_generators, by_r
 from modaverse.toybox.evaluation.row import Case, Outcome, share
 from modaverse.toybox.evaluation.specimens import foreign, fresh, make
 from modaverse.toybox.judge import Verdict
-from modaverse.toybox.rows.chat import MODELS
 from modaverse.toybox.wordings.captions import plain_caption
 from modaverse.toybox.wordings.wishes import Wish
 from modaverse.toybox.world import Scene

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from modaverse.context import Modality, Role
+from modaverse.interfaces import MODELS
 from modaverse.toybox.rows import INTENTS, MIXTURE, sample_row, sample_rows, write_rows
-from modaverse.toybox.rows.chat import MODELS
 from modaverse.toybox.uris import modality_of, scene_of
 from modaverse.toybox.wordings.captions import plain_caption
 from modaverse.toybox.wordings.grammar import Split
