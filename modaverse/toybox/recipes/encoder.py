@@ -140,15 +140,17 @@ def encoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
             rows = text[start : start + len(truths)]
             start += len(truths)
             whole = ~views[modality].altered
-            fits = fitting(truths, wishes)[whole][:, whole]
-            parts[f"nce_{modality}"] = info_nce(embedded[modality][whole], rows[whole], fits)
+            if whole.any():
+                fits = fitting(truths, wishes)[whole][:, whole]
+                parts[f"nce_{modality}"] = info_nce(embedded[modality][whole], rows[whole], fits)
             hidden = views[modality].hidden
             for question, target in targets(truths).items():
                 logits = module.read(question, embedded[modality]).float()
                 if question in hidden:
                     target = target.masked_fill(hidden[question], -1)
-                parts[f"{modality}_{question}"] = F.cross_entropy(logits, target, ignore_index=-1)
-        total = torch.stack([value for value in parts.values() if torch.isfinite(value)]).sum()
+                if (target >= 0).any():
+                    parts[f"{modality}_{question}"] = F.cross_entropy(logits, target, ignore_index=-1)
+        total = torch.stack(list(parts.values())).sum()  # a loss that is not finite ends the run
         return total, {k: v.item() for k, v in parts.items() if k.startswith("nce") or "thing" in k}
 
     def export(module: nn.Module, folder: Path) -> None:
