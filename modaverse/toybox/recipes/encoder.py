@@ -4,7 +4,9 @@ The loss is ImageBind's own, InfoNCE between paired modalities (arXiv 2305.05665
 medium and its caption, so that text binds the three media to each other. Toybox knows the truth, which gives
 two helps that a web crawl does not: what means the same is a positive wherever in the batch it stands, and
 linear readouts of every attribute from the *normalised* embedding steer it towards what a projector needs.
-The readout of the thing is one for all modalities, so that a cat looks like it sounds.
+The readout of the thing is one for all modalities, so that a cat looks like it sounds. Combinations
+that training lacks are no wrong answers (`alternatives`): no white rocket is shown, and nothing says that
+there is none.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from modaverse.imagebind import ImageBind, ImageBindConfig
 from modaverse.imagebind.audio import audio_features
 from modaverse.imagebind.encoder import ImageBindEncoder
 from modaverse.imagebind.vision import MEAN, STD, clip_frames
+from modaverse.toybox.recipes.alternatives import lacking_answers, lacking_pairs
 from modaverse.toybox.recipes.encoder_views import Views, draw_views, show_pixels, show_spectra
 from modaverse.toybox.recipes.pools import Pool
 from modaverse.toybox.recipes.registry import PoolReport
@@ -141,11 +144,12 @@ def encoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
             start += len(truths)
             whole = ~views[modality].altered
             if whole.any():
-                fits = fitting(truths, wishes)[whole][:, whole]
-                parts[f"nce_{modality}"] = info_nce(embedded[modality][whole], rows[whole], fits)
+                fits, lacking = (pairs(truths, wishes)[whole][:, whole] for pairs in (fitting, lacking_pairs))
+                parts[f"nce_{modality}"] = info_nce(embedded[modality][whole], rows[whole], fits, lacking)
             hidden = views[modality].hidden
             for question, target in targets(truths).items():
                 logits = module.read(question, embedded[modality]).float()
+                logits = logits.masked_fill(lacking_answers(question, READOUTS[question], truths), -torch.inf)
                 if question in hidden:
                     target = target.masked_fill(hidden[question], -1)
                 if (target >= 0).any():
@@ -161,7 +165,7 @@ def encoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
     recipe = Recipe(
         name="encoder",
         schedule=Schedule(
-            steps=5500, learning_rate=2e-3, warmup=300, weight_decay=0.05, ema=0.998, muon=True
+            steps=4500, learning_rate=2e-3, warmup=300, weight_decay=0.05, ema=0.998, muon=True
         ),
         build=lambda: EncoderTraining(config),
         batch=batch,
@@ -235,10 +239,13 @@ def fitting(truths: Sequence[Truth], wishes: Sequence[Wish | None]) -> Tensor:
     )
 
 
-def info_nce(media: Tensor, text: Tensor, fits: Tensor) -> Tensor:
-    """Symmetric InfoNCE of (b, d) and (b, d), where every pair that fits is a positive one."""
+def info_nce(media: Tensor, text: Tensor, fits: Tensor, lacking: Tensor) -> Tensor:
+    """Symmetric InfoNCE of (b, d) and (b, d), where every pair that fits is a positive one.
+
+    `fits` and `lacking` are (b, b) bool; what is lacking is no negative one either.
+    """
     with torch.autocast("cpu", enabled=False):  # a scale of up to 100 leaves bfloat16 no decimals
-        logits = media.float() @ text.float().T
+        logits = (media.float() @ text.float().T).masked_fill(lacking, -1e4)  # finite: 0 · -inf is nan
         goal = fits.float()
         rows = F.cross_entropy(logits, goal / goal.sum(1, keepdim=True))
         columns = F.cross_entropy(logits.T, goal.T / goal.T.sum(1, keepdim=True))

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from modaverse.context import Modality
 
-GREY_SHARE, RECOLOURED_SHARE = 0.12, 0.28
-MOVED_SHARE = STRETCHED_SHARE = 0.25
+GREY_SHARE, RECOLOURED_SHARE = 0.12, 0.15
+MOVED_SHARE = STRETCHED_SHARE = 0.12
 _MOST_BINS = 24  # of 128 mel bins
 _STRETCH = 1.6
 

@@ -60,12 +60,22 @@ def test_info_nce_is_least_for_the_right_pairs() -> None:
         torch.randn(6, 16, generator=torch.Generator().manual_seed(0)), dim=-1
     )
     fits = torch.eye(6, dtype=torch.bool)
-    right = info_nce(media, 20 * media, fits)
+    none = torch.zeros_like(fits)
+    right = info_nce(media, 20 * media, fits, none)
     assert right < 0.1
-    assert info_nce(media, 20 * media.roll(1, 0), fits) > 1.0
+    assert info_nce(media, 20 * media.roll(1, 0), fits, none) > 1.0
     twins = torch.cat([media[:3], media[:3]])
     paired = torch.eye(3, dtype=torch.bool).repeat(2, 2)
-    assert info_nce(twins, 20 * twins, paired) == pytest.approx(np.log(2), abs=0.1)
+    assert info_nce(twins, 20 * twins, paired, none) == pytest.approx(np.log(2), abs=0.1)
+
+
+def test_what_is_lacking_is_no_wrong_pair() -> None:
+    """Of two equal media only one fits the first caption; without the other the loss is next to nothing."""
+    media = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), dim=-1)
+    fits = torch.eye(2, dtype=torch.bool)
+    lacking = ~fits
+    assert info_nce(media, 20 * media, fits, torch.zeros_like(fits)) == pytest.approx(np.log(2), abs=0.01)
+    assert info_nce(media, 20 * media, fits, lacking) < 0.01
 
 
 def test_targets_leave_out_what_unknown_media_do_not_have() -> None:
