@@ -22,8 +22,8 @@ import torch
 
 from modaverse.context import Modality
 from modaverse.interfaces import CallSpec, Mask, Matcher, Sampling, TokenNeeded, Transcript
+from modaverse.language.batched_decoding import BatchDecoder
 from modaverse.language.model import MultimodalLM
-from modaverse.language.together import BatchDecoder
 from modaverse.metaresponse import Catalogue, TokenMask, Vocabulary
 from modaverse.toybox.recipes.llm import build_llm
 from modaverse.toybox.tokenizer import load_tokenizer

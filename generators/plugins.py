@@ -7,7 +7,7 @@ Such a package names a function in the entry-point group `modaverse.generators`:
 
 A profile lists that name among its cards, and only then is the package imported: to be installed is no
 reason to run. The function gets a `modaverse.interfaces.Place` and returns generators, which say about
-themselves what `modaverse.resident` explains.
+themselves what `modaverse.generation.resident` explains.
 """
 
 from __future__ import annotations

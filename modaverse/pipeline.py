@@ -27,12 +27,12 @@ from modaverse.context import Context, Event, Media, Text
 from modaverse.errors import InputError, ModelError
 from modaverse.generation import GeneratorPool
 from modaverse.interfaces import Need, Sampling, Transcript
+from modaverse.many_answers import Steps, Together
 from modaverse.media import MediaLimits, as_media
 from modaverse.orchestrator import AnswerSettings, Choosing, Conversation, Orchestrator, Splice
 from modaverse.reply import Reply, ReplyBuilder
 from modaverse.saving import push_profile, save_profile
 from modaverse.settings import Profile, load_profile
-from modaverse.together import Steps, Together
 
 _log = logging.getLogger(__name__)
 
@@ -111,8 +111,8 @@ class ModaVerse:
         """Many requests at once: streams of conversations that begin from here on are admitted to it. An LLM
         whose kind cannot read rows together writes them one by one.
         """
+        from modaverse.language.batched_decoding import BatchDecoder
         from modaverse.language.model import MultimodalLM
-        from modaverse.language.together import BatchDecoder
 
         orchestrator = self.orchestrator
         if isinstance(orchestrator.language, MultimodalLM):

@@ -58,3 +58,19 @@ def world(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     yield make
     for each in made:
         each.pool.close()
+
+
+@pytest.fixture
+def scripted(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Makes a `ModaVerse` on the answers that it is given; closed at the end."""
+    from worlds import modaverse_on
+
+    made: list[Any] = []
+
+    def make(*answers: str, **settings: Any) -> Any:
+        made.append(modaverse_on(tmp_path / "media", *answers, **settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()

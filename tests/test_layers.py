@@ -14,9 +14,8 @@ ROOT = Path(__file__).parent.parent
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "context", "grammars", "profiles"}),
     frozenset({"interfaces", "media", "settings", "metaresponse", "page", "jsonl", "splicing", "testing"}),
-    frozenset({"imagebind", "language", "generators", "generation"})
-    | frozenset({"pending", "pace", "resident", "result_cache"}),
-    frozenset({"answer", "embeddings", "ordering", "orchestrator", "together"}),
+    frozenset({"imagebind", "language", "generators", "generation"}),
+    frozenset({"answer", "embeddings", "ordering", "orchestrator", "many_answers"}),
     frozenset({"pipeline", "assembly", "chat_file", "reply", "saving", "merging", "footprint"}),
     frozenset({"training", "data", "evaluation", "batch", "toybox"}),
     frozenset({"cli", "__main__"}),

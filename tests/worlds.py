@@ -1,8 +1,8 @@
-"""An orchestrator on scripts, for the tests of answering."""
+"""An orchestrator and a `ModaVerse` on scripts, for the tests of answering."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from modaverse.interfaces import Frames, Pixels, Sampling, Waveform
 from modaverse.media import write_media
 from modaverse.metaresponse import Catalogue, Limits, TokenMask
 from modaverse.orchestrator import AnswerSettings, Conversation, Orchestrator
+from modaverse.pipeline import ModaVerse
+from modaverse.settings import Profile
 from modaverse.testing import VOCABULARY, ScriptedEncoder, ScriptedGenerator, ScriptedLanguageModel
 
 CAT = '<meta>{"Model": "T-to-I", "Input": "a cat"}</meta>'
@@ -107,3 +109,32 @@ def text_of(events: Sequence[Event]) -> str:
 
 def only(events: Sequence[Event], kind: type) -> list[Any]:
     return [event for event in events if isinstance(event, kind)]
+
+
+PROFILE = Profile.model_validate(
+    {"name": "scripted", "llm": {"path": "x", "adapter": "y"}, "encoder": {"path": "z"}}
+)
+Make = Callable[..., ModaVerse]
+"""What the fixture `scripted` gives: a maker of `modaverse_on` the answers that it is told."""
+
+
+def pictures() -> ScriptedGenerator:
+    """Paints each call another shade."""
+    return ScriptedGenerator("T-to-I", Modality.IMAGE, *(picture(shade) for shade in range(50, 60)))
+
+
+def modaverse_on(folder: Path, *answers: str, generator: ScriptedGenerator | None = None) -> ModaVerse:
+    """A `ModaVerse` whose LLM writes `answers`."""
+
+    def parts(folder: Path) -> Orchestrator:
+        pool = GeneratorPool([generator or pictures()], folder)
+        return Orchestrator(ScriptedLanguageModel(*answers), ScriptedEncoder(), pool, vocabulary=VOCABULARY)
+
+    return ModaVerse(PROFILE, parts, folder=folder)
+
+
+def log_of(mv: ModaVerse) -> list[Any]:
+    """What its newest transcript was given, without the tokens that were sampled."""
+    language = mv.orchestrator.language
+    assert isinstance(language, ScriptedLanguageModel)
+    return [entry[:3] for entry in language.transcripts[-1].log if entry[0] != "token"]

@@ -17,9 +17,9 @@ from modaverse.batch.identity import profile_identity
 from modaverse.batch.values import Answered, Failed, Outcome, Request
 from modaverse.context import Done, Event, GenerationFailed, GenerationProgress, MediaReady, Text
 from modaverse.errors import ModaVerseError, ModelError, StorageError
+from modaverse.many_answers import Row, Together
 from modaverse.pipeline import AnswerStream, ModaVerse
 from modaverse.reply import Reply
-from modaverse.together import Row, Together
 
 _GENERATED = GenerationProgress | MediaReady | GenerationFailed
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -67,3 +68,27 @@ def small(card: Card, arguments: dict[str, Any]) -> Card:
             if key in call["arguments"]:
                 call["arguments"][key] = value
     return Card.model_validate(data)
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Starts `services.Service`s, which vanish at the end. The key is there, and nobody waits for long."""
+    from services import KEY, Service
+
+    from modaverse.generators import service as module
+
+    monkeypatch.setenv("TEST_SERVICE_KEY", KEY)
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.01)
+    started: list[Service] = []
+
+    def start(*replies: Any) -> Service:
+        service = Service(*replies)
+        started.append(service)
+        threading.Thread(target=service.serve_forever, args=(0.01,), daemon=True).start()
+        return service
+
+    yield start
+    for service in started:
+        service.broken.set()
+        service.shutdown()
+        service.server_close()

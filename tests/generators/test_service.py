@@ -2,220 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from email import policy
-from email.parser import BytesParser
+from dataclasses import replace
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
-from PIL import Image
+from services import KEY, PATIENCE, Reply, Serve, ask, card_of, generator_of, pictures, png, wav
 
 from modaverse.context import Modality
-from modaverse.errors import (
-    GenerationCancelled,
-    GenerationError,
-    GenerationTimeout,
-    SettingsError,
-)
+from modaverse.errors import GenerationCancelled, GenerationError, GenerationTimeout
 from modaverse.generation import GeneratorPool
-from modaverse.generators import service as module
-from modaverse.generators.opening import open_generators, read_card
-from modaverse.generators.service import ServiceGenerator
-from modaverse.generators.service_card import ServiceCard
-from modaverse.interfaces import Decoded, GenerationRequest, Place
+from modaverse.generators.opening import open_generators
+from modaverse.interfaces import GenerationRequest, Place
 from modaverse.media import media_from_bytes
-
-KEY = "sk-do-not-show-this-0123456789"
-PATIENCE = 20.0
-
-CARD = """
-kind = "http"
-summary = "Pictures and speech"
-[licence]
-name = "The service's own terms"
-commercial = true
-[service]
-url = "{url}"
-key = "TEST_SERVICE_KEY"
-timeout = 10
-[[calls]]
-model = "T-to-I"
-makes = "image"
-answer = "json"
-seed_argument = "seed"
-[calls.arguments]
-model = "painter-1"
-size = "1024x1024"
-[calls.options.size]
-schema = {{ enum = ["1024x1024", "512x512"] }}
-[[calls]]
-model = "T-to-A"
-makes = "audio"
-answer = "body"
-prompt_argument = "input"
-[calls.arguments]
-response_format = "wav"
-[calls.options.pace]
-argument = "speed"
-schema = {{ type = "number", minimum = 0.5, maximum = 2 }}
-"""
-
-
-def png(size: tuple[int, int] = (8, 6), colour: str = "red") -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", size, colour).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def wav() -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, np.sin(np.arange(1600) / 5) / 2, 16000, format="WAV", subtype="PCM_16")
-    return buffer.getvalue()
-
-
-def pictures(*files: bytes) -> bytes:
-    return json.dumps({"data": [{"b64_json": base64.b64encode(file).decode()} for file in files]}).encode()
-
-
-@dataclass
-class Reply:
-    """One answer. `slowly` sends byte by byte; `cut` leaves that many bytes out; `gate` is waited for."""
-
-    body: bytes = b""
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    slowly: bool = False
-    cut: int = 0
-    gate: threading.Event | None = None
-
-
-class Service(ThreadingHTTPServer):
-    """Gives `replies` in turn, the last one for ever, and keeps what it was asked."""
-
-    daemon_threads = True
-
-    def __init__(self, *replies: Reply) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.replies = list(replies)
-        self.asked: list[tuple[str, dict[str, str], dict[str, Any]]] = []
-        self.times: list[float] = []
-        self.arrived = threading.Semaphore(0)
-        self.broken = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1/make"
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        self.broken.set()  # whoever asked has hung up, as some of these tests want
-
-
-def posted(kind: str, content: bytes) -> dict[str, Any]:
-    """What was posted: JSON, or a form as email's parser reads it."""
-    if kind == "application/json":
-        return json.loads(content)
-    form = BytesParser(policy=policy.HTTP).parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + content)
-    found: dict[str, Any] = {}
-    for part in form.iter_parts():
-        payload = part.get_payload(decode=True)
-        name = part.get_param("name", header="content-disposition")
-        found[name] = payload if part.get_filename() else payload.decode().rstrip("\r\n")
-    return found
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Service
-
-    def do_POST(self) -> None:
-        service = self.server
-        content = self.rfile.read(int(self.headers["Content-Length"]))
-        service.times.append(time.monotonic())
-        service.asked.append((self.path, dict(self.headers), posted(self.headers["Content-Type"], content)))
-        reply = service.replies.pop(0) if len(service.replies) > 1 else service.replies[0]
-        service.arrived.release()
-        if reply.gate is not None:
-            reply.gate.wait(PATIENCE)
-        self.send_response(reply.status)
-        for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if not reply.slowly:
-            self.wfile.write(reply.body[: len(reply.body) - reply.cut])
-            return
-        while not service.broken.wait(0.02):
-            self.wfile.write(b"x")
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-Serve = Callable[..., Service]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    started: list[Service] = []
-
-    def start(*replies: Reply) -> Service:
-        service = Service(*replies)
-        started.append(service)
-        threading.Thread(target=service.serve_forever, args=(0.01,), daemon=True).start()
-        return service
-
-    yield start
-    for service in started:
-        service.broken.set()
-        service.shutdown()
-        service.server_close()
-
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TEST_SERVICE_KEY", KEY)
-    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.01)
-
-
-def card_of(url: str, tmp_path: Path, *changes: tuple[str, str]) -> ServiceCard:
-    text = CARD.format(url=url)
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new)
-    path = tmp_path / "painter.toml"
-    path.write_text(text, encoding="utf-8")
-    card = read_card(str(path))
-    assert isinstance(card, ServiceCard)
-    return card
-
-
-def generator_of(
-    service: Service, tmp_path: Path, *changes: tuple[str, str], call: int = 0
-) -> ServiceGenerator:
-    card = card_of(service.url, tmp_path, *changes)
-    return ServiceGenerator(card, card.calls[call])
-
-
-def ask(
-    generator: ServiceGenerator,
-    options: dict[str, Any] | None = None,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> Decoded:
-    request = GenerationRequest(generator.spec.model, "a red cat", 7, options or {})
-    return generator.generate(request, progress=lambda step, steps: None, cancelled=cancelled)
-
-
-# -------------------------------------------------------------------------------- what is asked
 
 
 def test_a_picture_is_asked_for_with_prompt_seed_options_and_key(serve: Serve, tmp_path: Path) -> None:
@@ -283,9 +86,6 @@ def test_through_the_pool_as_any_other_generator(serve: Serve, tmp_path: Path) -
     assert len(service.asked) == 2  # what decides its results lies elsewhere, so nothing is cached
 
 
-# ------------------------------------------------------------------------------ busy services
-
-
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_a_busy_service_is_asked_again(status: int, serve: Serve, tmp_path: Path) -> None:
     service = serve(Reply(b"later", status), Reply(b"later", status), Reply(pictures(png())))
@@ -334,8 +134,6 @@ def test_an_answer_that_breaks_off_is_asked_for_again(serve: Serve, tmp_path: Pa
     assert len(service.asked) == 2
 
 
-# --------------------------------------------------------------------------- refusals and rubbish
-
 # (what the service answers, what the error says). None of it is asked for twice.
 REFUSALS = [
     (Reply(b'{"error": {"message": "no such size"}}', 400), r"127\.0\.0\.1 answers 400: no such size$"),
@@ -382,9 +180,6 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end(told: bool, serve: S
     service = serve(Reply(b"x" * 200_000, 200, headers))
     with pytest.raises(GenerationError, match=r"answers with more than 0\.1 MB"):
         ask(generator_of(service, tmp_path, ("timeout = 10", "timeout = 10\nmax_mb = 0.1")))
-
-
-# --------------------------------------------------------------------------------- time and key
 
 
 def test_an_answer_that_comes_byte_by_byte_meets_the_card_s_time(serve: Serve, tmp_path: Path) -> None:
@@ -454,51 +249,3 @@ def test_the_key_is_never_logged_or_shown(
     shown = "".join(capfd.readouterr())
     everything = (shown, caplog.text, repr(vars(generator)), str(failure.value), failure.value.hint)
     assert not any(KEY in text for text in everything)
-
-
-# ---------------------------------------------------------------------------------------- cards
-
-# (message, what is written instead of what): the faults that a service's card can have.
-FAULTS = [
-    ("service.url: this is no address", "https://example.org/v1", "ftp://example.org/v1"),
-    ("service.url: this is no address", "https://example.org/v1", "https:///v1"),
-    ("service.url: a name or password", "https://example.org/v1", "https://me:secret@example.org/v1"),
-    ("service.url: an address has neither", "https://example.org/v1", "https://example.org/v1#a"),
-    ("service.url: an address has neither", "https://example.org/v1", "https://example.org/a b"),
-    ("a key is sent over https only", "https://example.org/v1", "http://example.org/v1"),
-    ("a key is sent over https only", "https://example.org/v1", "http://127.0.0.1.example.org/v1"),
-    ("service.key: String should match", '"TEST_SERVICE_KEY"', '"sk-123"'),
-    ("service.timeout: Input should be greater", "timeout = 10", "timeout = 0"),
-    ("service.retries: Input should be less", "timeout = 10", "retries = 99"),
-    ("answer: Input should be", 'answer = "json"', 'answer = "xml"'),
-    ("a call stands twice: T-to-I, T-to-I", "T-to-A", "T-to-I"),
-    ("kind: there is none named 'smtp'", 'kind = "http"', 'kind = "smtp"'),
-    ("weights: Extra inputs", "[licence]", 'weights = "here"\n[licence]'),
-]
-
-
-@pytest.mark.parametrize(("message", "old", "new"), FAULTS)
-def test_faults_of_a_card_are_named(message: str, old: str, new: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=message) as failure:
-        card_of("https://example.org/v1", tmp_path, (old, new))
-    assert "painter.toml" in failure.value.message
-    assert "secret" not in failure.value.message
-    assert failure.value.hint
-
-
-@pytest.mark.parametrize(
-    "url", ["http://localhost:8000/v1", "http://[::1]:8000/v1", "https://example.org/v1?a=1"]
-)
-def test_addresses_that_may_get_a_key(url: str, tmp_path: Path) -> None:
-    assert card_of(url, tmp_path).service.url == url
-
-
-def test_without_a_key_a_neighbour_may_be_asked_over_http(tmp_path: Path) -> None:
-    card = card_of("http://painter.local:8000/v1", tmp_path, ('key = "TEST_SERVICE_KEY"\n', ""))
-    assert card.service.host == "painter.local"
-
-
-def test_options_that_are_no_schema(tmp_path: Path) -> None:
-    card_of("https://example.org/v1", tmp_path, ("enum = [", 'type = "colour", enum = ['))
-    with pytest.raises(SettingsError, match="the options of T-to-I are no JSON Schema"):
-        open_generators(str(tmp_path / "painter.toml"), Place())

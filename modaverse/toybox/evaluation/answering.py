@@ -33,8 +33,8 @@ from modaverse.context import (
 )
 from modaverse.errors import ContextOverflow, GenerationError
 from modaverse.interfaces import Encoder, Mask, Matcher, Sampling, TokenNeeded, Transcript
+from modaverse.language.batched_decoding import BatchDecoder, SlotTranscript
 from modaverse.language.model import MultimodalLM
-from modaverse.language.together import BatchDecoder, SlotTranscript
 from modaverse.media import write_media
 from modaverse.metaresponse import Catalogue, Limits, StreamParser, Vocabulary
 from modaverse.orchestrator import call_seed

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from modaverse.context import Media, MetaResponse, Modality
 from modaverse.errors import GenerationError
 from modaverse.generators.diffusers_adapter import DiffusersGenerator
-from modaverse.generators.together import generate_together
+from modaverse.generators.shared_runs import generate_all
 from modaverse.interfaces import Decoded, GenerationRequest, Generator
 from modaverse.toybox.evaluation.specimens import Specimen, foreign, fresh, make
 from modaverse.toybox.evaluation.words import wish_of
@@ -69,7 +69,7 @@ def run(generator: Generator, requests: Sequence[GenerationRequest]) -> list[Mad
     generator.load()
     if isinstance(generator, DiffusersGenerator):
         try:
-            return list(generate_together(generator, requests, batch=BATCH[generator.spec.makes]))
+            return list(generate_all(generator, requests, batch=BATCH[generator.spec.makes]))
         except GenerationError:
             pass  # one of them may be to blame, and only it is to fail
     return [_alone(generator, request) for request in requests]

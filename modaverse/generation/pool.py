@@ -29,18 +29,16 @@ from modaverse.context import Media
 from modaverse.errors import (
     GenerationError,
     GenerationOutOfMemory,
-    GenerationTimeout,
     ModaVerseError,
     SettingsError,
 )
+from modaverse.generation.failures import late, too_large, unexpected
+from modaverse.generation.pace import Pace
+from modaverse.generation.pending import Call, Job, Run
+from modaverse.generation.resident import Resident, Shelf, half_of_memory, residents_of
+from modaverse.generation.result_cache import ResultCache, request_key
 from modaverse.interfaces import CallSpec, Decoded, GenerationRequest, Generator
 from modaverse.media import write_media
-from modaverse.pace import Pace
-from modaverse.pending import Call, Job, Run
-from modaverse.resident import Resident, Shelf, half_of_memory, residents_of
-from modaverse.result_cache import ResultCache, request_key
-
-__all__ = ["Call", "GeneratorPool"]
 
 _JOIN_SECONDS = 5.0
 
@@ -182,7 +180,7 @@ class GeneratorPool:
 
     def _enqueue(self, job: Job) -> None:
         if not self._shelf.fits_alone(job.resident):
-            job.fail(_too_large(job, self._shelf.budget))
+            job.fail(too_large(job, self._shelf.budget))
             return
         self._waiting.append(job)
         if job.deadline is not None and self._clock is None:
@@ -349,7 +347,7 @@ class GeneratorPool:
                     if job.deadline is None or job.over:
                         continue
                     if job.deadline <= now:
-                        job.fail(_late(job, self._deadline))
+                        job.fail(late(job, self._deadline))
                     elif upcoming is None or job.deadline < upcoming:
                         upcoming = job.deadline
                 self._admit()
@@ -386,25 +384,4 @@ def _kind(generator: Any, request: GenerationRequest) -> str | None:
 
 def _fail(jobs: Iterable[Job], error: BaseException | None) -> None:
     for job in jobs if error is not None else ():
-        job.fail(error if isinstance(error, ModaVerseError) else _unexpected(job, error))
-
-
-def _late(job: Job, seconds: float | None) -> GenerationTimeout:
-    return GenerationTimeout(
-        f"{job.model} did not finish within {seconds:g} s",
-        hint="Ask for fewer steps or a smaller size, or give the pool a longer deadline.",
-    )
-
-
-def _too_large(job: Job, budget: int | None) -> GenerationOutOfMemory:
-    needed, given = job.resident.memory_bytes / 1e9, (budget or 0) / 1e9
-    return GenerationOutOfMemory(
-        f"{job.model} needs {needed:.1f} GB, and the memory budget is {given:.1f} GB",
-        hint="Raise memory_budget, or choose a smaller generator or precision.",
-    )
-
-
-def _unexpected(job: Job, error: BaseException | None) -> GenerationError:
-    return GenerationError(
-        f"{job.model} failed: {type(error).__name__}: {error}", hint="Report this to the generator's author."
-    )
+        job.fail(error if isinstance(error, ModaVerseError) else unexpected(job, error))

@@ -12,7 +12,7 @@ import pytest
 from modaverse.errors import GenerationCancelled, GenerationError
 from modaverse.generators.card import Card, card_names, load_card
 from modaverse.generators.diffusers_adapter import DiffusersGenerator, PipelineWeights
-from modaverse.generators.together import generate_together
+from modaverse.generators.shared_runs import generate_all
 from modaverse.interfaces import Decoded, GenerationRequest, Pixels
 from modaverse.media import write_media
 
@@ -42,7 +42,7 @@ def test_equals_one_by_one(tiny: Tiny, name: str) -> None:
     generator = DiffusersGenerator(*tiny(name), precision="float32")
     generator.load()
     asked = requests(generator)
-    together = generate_together(generator, asked, batch=3)
+    together = generate_all(generator, asked, batch=3)
     for request, made in zip(asked, together, strict=True):
         expected = alone(generator, request)
         assert type(made) is type(expected)
@@ -70,10 +70,10 @@ def test_only_requests_that_are_alike_share_a_run(
         return shell(weights, call)
 
     monkeypatch.setattr(PipelineWeights, "shell", counted)
-    generate_together(generator, requests(generator), batch=2)
+    generate_all(generator, requests(generator), batch=2)
     assert len(runs) == 2
     runs.clear()
-    made = generate_together(
+    made = generate_all(
         generator, requests(generator, {"steps": 2}, {"steps": 3}, {"steps": 2}, {"seed": 5})
     )
     assert len(runs) == 3
@@ -82,7 +82,7 @@ def test_only_requests_that_are_alike_share_a_run(
     source = write_media(Pixels(np.zeros((64, 64, 3), np.uint8)), tmp_path)
     editor = DiffusersGenerator(card, folder, model="TI-to-I", weights=generator.weights)
     edits = [GenerationRequest("TI-to-I", prompt, 1, {}, source) for prompt in ("a cat", "a dog")]
-    assert len(generate_together(editor, edits)) == 2
+    assert len(generate_all(editor, edits)) == 2
     assert len(runs) == 2
 
 
@@ -90,11 +90,11 @@ def test_failures_and_cancelling(tiny: Tiny) -> None:
     generator = DiffusersGenerator(*tiny("mini-image"))
     generator.load()
     with pytest.raises(GenerationCancelled):
-        generate_together(generator, requests(generator), cancelled=lambda: True)
+        generate_all(generator, requests(generator), cancelled=lambda: True)
     wrong = [GenerationRequest("T-to-I", "a cat", 1, {"steps": 0})] * 2
     with pytest.raises(GenerationError, match="less than the minimum"):
-        generate_together(generator, wrong)
-    assert generate_together(generator, []) == []
+        generate_all(generator, wrong)
+    assert generate_all(generator, []) == []
 
 
 def test_networks_in_memory_are_run_as_the_card_says(tiny: Tiny) -> None:

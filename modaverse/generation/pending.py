@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from modaverse.context import Media
 from modaverse.errors import GenerationCancelled, GenerationError, ModaVerseError
+from modaverse.generation.resident import Resident
 from modaverse.interfaces import GenerationRequest, Generator
-from modaverse.resident import Resident
 
 
 class Call:

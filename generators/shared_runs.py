@@ -10,7 +10,7 @@ from modaverse.interfaces import Decoded, GenerationRequest
 from .diffusers_adapter import DiffusersGenerator
 
 
-def generate_together(
+def generate_all(
     generator: DiffusersGenerator,
     requests: Sequence[GenerationRequest],
     *,

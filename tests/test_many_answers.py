@@ -17,8 +17,9 @@ from modaverse.context import Done, Event, GenerationFailed, Media, MetaResponse
 from modaverse.errors import ContextOverflow, GenerationError, MediaError
 from modaverse.generation import GeneratorPool
 from modaverse.interfaces import GenerationRequest, Matcher, Pixels, Sampling, Waveform
+from modaverse.language.batched_decoding import BatchDecoder
 from modaverse.language.model import MultimodalLM
-from modaverse.language.together import BatchDecoder
+from modaverse.many_answers import News, Row, Together
 from modaverse.media import write_media
 from modaverse.metaresponse import Catalogue, Vocabulary
 from modaverse.orchestrator import AnswerSettings, Orchestrator
@@ -30,7 +31,6 @@ from modaverse.testing import (
     ScriptedGenerator,
     save_tiny_llm,
 )
-from modaverse.together import News, Row, Together
 
 
 class Alone:

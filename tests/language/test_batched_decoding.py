@@ -29,9 +29,9 @@ from transformers import (
 from modaverse.context import Modality
 from modaverse.errors import ContextOverflow, InputError, ModelError
 from modaverse.interfaces import Sampling, TokenNeeded, Transcript
+from modaverse.language.batched_decoding import BatchDecoder, SlotTranscript
 from modaverse.language.model import MultimodalLM
 from modaverse.language.prompt import Tokens
-from modaverse.language.together import BatchDecoder, SlotTranscript
 from modaverse.testing import tiny_tokenizer
 
 GREEDY = Sampling()
