@@ -116,7 +116,7 @@ def share_right(
 # ---------------------------------------------------------------------------------------- recipe
 
 
-def llm_recipes(runs: Path, report: PoolReport, *, steps: int = 3000) -> tuple[Recipe]:
+def llm_recipes(runs: Path, report: PoolReport, *, steps: int = 3400) -> tuple[Recipe]:
     """The one recipe of the LLM; it needs no pools."""
     tokenizer = load_tokenizer()
     pad = tokenizer.pad_token_id

@@ -53,6 +53,7 @@ def requests() -> Grammar:
         "lexicon.toml",
         "subjects.toml",
         "draw.toml",
+        "frames.toml",
         "given.toml",
         "several.toml",
         "chat.toml",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from modaverse.context import Modality
 from modaverse.toybox.rows.answer import Answer
 from modaverse.toybox.rows.chat import MEDIA, NOUNS, VISUAL, Chat, Seen, look_of, other_value
-from modaverse.toybox.rows.making import brief
+from modaverse.toybox.rows.making import asking_again, brief
 from modaverse.toybox.wordings.wishes import Wish, wish_for
 from modaverse.toybox.world import THINGS
 
@@ -59,7 +59,7 @@ def make_from(chat: Chat) -> None:
         return
     known = not chat.chance(UNKNOWN)
     scene = chat.scene(source) if known else None
-    text = chat.ask(f"from.{source.value}.{target.value}")
+    text = asking_again(chat, source, target)
     change: dict[str, str] = {}
     if known and target in VISUAL and source is Modality.AUDIO and chat.chance(0.2):
         change = _change(chat, target)

@@ -7,6 +7,9 @@ from modaverse.toybox.rows.answer import Answer
 from modaverse.toybox.rows.chat import MEDIA, NOUNS, VISUAL, Chat, Seen, look_of, other_value
 from modaverse.toybox.wordings.wishes import OPEN_THINGS, Wish, partial_wish, wish_for
 
+FRAMED = 0.4
+"""Share of the requests of training that are put together from parts."""
+
 KINDS = (Modality.IMAGE, Modality.IMAGE, Modality.VIDEO, Modality.AUDIO)
 
 
@@ -38,8 +41,34 @@ def request(chat: Chat, wish: Wish) -> str:
     if wish.thing not in OPEN_THINGS and chat.chance(0.12) and chat.can(whole, wish.attributes):
         return chat.ask(whole, wish.attributes)
     if wish.thing in OPEN_THINGS or chat.chance(0.72):
-        return chat.ask(f"ask.{kind}", s=subject(chat, wish))
-    return chat.ask(f"ask.loose.{kind}", l=chat.bit(f"loose.{kind}", wish.attributes))
+        return asking(chat, wish.modality, subject(chat, wish))
+    keywords = chat.bit(f"loose.{kind}", wish.attributes)
+    if _framed(chat):
+        return chat.ask("loose.cued", l=keywords, cue=chat.bit(f"cue.{kind}"))
+    return chat.ask(f"ask.loose.{kind}", l=keywords)
+
+
+def asking(chat: Chat, modality: Modality, subject: str) -> str:
+    """A request for a medium that shows or sounds like `subject`."""
+    kind = modality.value
+    if not _framed(chat):
+        return chat.ask(f"ask.{kind}", s=subject)
+    if modality is Modality.IMAGE and chat.chance(0.3):
+        return chat.ask("frame.plain", s=subject)
+    frame = "cued" if chat.chance(0.65) else kind
+    return chat.ask(f"frame.{frame}", s=subject, cue=chat.bit(f"cue.{kind}"))
+
+
+def asking_again(chat: Chat, given: Modality, wanted: Modality) -> str:
+    """A request for a medium of what a given one shows."""
+    if not _framed(chat):
+        return chat.ask(f"from.{given.value}.{wanted.value}")
+    return chat.ask("frame.cued", s=chat.bit(f"given.{given.value}"), cue=chat.bit(f"cue.{wanted.value}"))
+
+
+def _framed(chat: Chat) -> bool:
+    """Whether a request is put together from parts: only in training (see `frames.toml`)."""
+    return chat.split == "train" and chat.chance(FRAMED)
 
 
 def announce(chat: Chat, answer: Answer, wish: Wish, *, following: bool = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from modaverse.context import Modality
 from modaverse.toybox.rows.answer import Answer
 from modaverse.toybox.rows.chat import Chat, requests
-from modaverse.toybox.rows.making import announce, draw_wish, subject
+from modaverse.toybox.rows.making import announce, asking, draw_wish, subject
 from modaverse.toybox.wordings.wishes import wish_for
 from modaverse.toybox.world import THINGS
 
@@ -95,7 +95,7 @@ def outside(chat: Chat) -> None:
             modality = Modality.VIDEO
         if topic == "thing" and chat.chance(0.12):
             modality = Modality.AUDIO
-        text = chat.ask(f"ask.{modality.value}", s=_beyond(chat, topic))
+        text = asking(chat, modality, _beyond(chat, topic))
     chat.user(text)
     Answer(chat, f"outside.{topic}").refuse(f"refuse.{topic}").done()
 

@@ -31,7 +31,7 @@ SLOTS = {
     "s": "a cat", "l": "cat, red", "a": "a cat", "b": "a dog", "c": "a car", "w": "draw a cat", "x": "cats",
     "n": "2", "one": "red", "two": "blue", "medium": "picture", "which": "first", "are": "are",
     "pseudo": "blorf", "why": "it is broken", "guess": "a cat", "number": "two",
-    "times": "twice", "change": "in red",
+    "times": "twice", "change": "in red", "cue": "on paper",
 }  # fmt: skip
 VALUE = {"thing": "cat", **{name: values[0] for name, values in VALUES.items()}}
 
