@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 from modaverse.toybox.corpus import rewriting, sample_document
 from modaverse.toybox.recipes.registry import PoolReport
 from modaverse.toybox.recipes.trainer import Measures, Recipe, Schedule
-from modaverse.toybox.tokenizer import ASSISTANT, EOS, MAX_LENGTH, load_tokenizer
+from modaverse.toybox.tokenizer import ASSISTANT, MAX_LENGTH, load_tokenizer
 from modaverse.toybox.wordings.grammar import Split
 
 LENGTH = 256
@@ -81,14 +81,11 @@ def understanding(
     while len(prompts) < count:
         question, mark, answer = rewriting(rng, split).partition(ASSISTANT)
         if mark:  # the other half are no conversations
-            prompts.append(list(tokenizer(question + mark).input_ids))
             # How an answer begins is a matter of taste, the caption itself is not.
-            head, colon, caption = answer.removesuffix(EOS).partition(": ")
-            for opening in ("Caption", "The caption is"):
-                if head == opening:
-                    prompts[-1] += tokenizer(head + colon.rstrip()).input_ids
-                    answer = f" {caption}{EOS}"
-            answers.append(list(tokenizer(answer).input_ids))
+            for opening in ("Caption: ", "The caption is: "):
+                answer = answer.removeprefix(opening)
+            prompts.append(list(tokenizer(f"{question}{mark}Caption:").input_ids))
+            answers.append(list(tokenizer(f" {answer}").input_ids))
     return prompts, answers
 
 
