@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import ZImagePipeline
+from diffusers import ZImageImg2ImgPipeline, ZImagePipeline
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from modaverse.toybox.recipes import image_parts
 from modaverse.toybox.recipes.image_parts import (
+    Starts,
     assemble_image_pipeline,
     build_image_autoencoder,
     build_image_text_encoder,
@@ -165,6 +166,69 @@ def test_the_loss_of_the_right_velocity_is_zero_and_of_its_opposite_is_not(
     sign = -1.0
     loss = flow_matching_loss(pipeline.transformer, latents, embeds, torch.Generator().manual_seed(0))
     assert float(loss) > 1.0
+
+
+def test_an_edit_begins_and_ends_where_the_pipeline_does(
+    pipeline: ZImagePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss walks the very way that the img2img pipeline walks with the answers that it wants."""
+    after, walked = torch.randn(8, 16, 16), []
+
+    def forward(latents: list[Tensor], time: Tensor, *_: object, **__: object) -> tuple[list[Tensor]]:
+        x = torch.stack(latents)[:, :, 0]
+        walked.append((float(1 - time[0]), x[0]))
+        return (list(right_velocity(after, x, 1 - time)[:, :, None]),)
+
+    monkeypatch.setattr(pipeline.transformer, "forward", forward)
+    monkeypatch.setattr(pipeline.scheduler, "_shift", 1.0)
+    editor = ZImageImg2ImgPipeline(**pipeline.components)
+    editor.set_progress_bar_config(disable=True)
+    picture = np.random.default_rng(0).random((1, 64, 64, 3)).astype(np.float32)
+    made = editor(
+        "a cat", image=picture, strength=0.625, num_inference_steps=16, guidance_scale=0.0,
+        max_sequence_length=32, generator=torch.Generator().manual_seed(0), output_type="latent",
+    ).images  # fmt: skip
+    torch.testing.assert_close(made[0], after, atol=1e-4, rtol=1e-4)
+    strength, start = walked[0]
+    assert strength == pytest.approx(0.625)
+
+    with torch.no_grad():
+        before = encode_pictures(pipeline.vae, torch.from_numpy(picture).permute(0, 3, 1, 2) * 2 - 1)
+    noise = (start - (1 - strength) * before[0]) / strength  # and a little from the autoencoder's posterior
+    assert float(noise.std()) == pytest.approx(1, abs=0.1)
+    for sigma, x in walked:
+        torch.testing.assert_close(x, torch.lerp(after, start, sigma / strength), atol=1e-4, rtol=1e-4)
+
+
+def test_the_right_velocity_of_edits_has_no_loss_and_depends_on_the_picture_before(
+    pipeline: ZImagePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, before = torch.randn(2, 8, 16, 16)
+    levels: list[Tensor] = []
+
+    def velocity(_: object, noisy: Tensor, sigmas: Tensor, *__: object) -> Tensor:
+        levels.append(sigmas)
+        return right_velocity(target, noisy, sigmas)
+
+    monkeypatch.setattr(image_parts, "image_velocity", velocity)
+    latents = target.expand(64, -1, -1, -1)
+    strengths = torch.tensor([1.0, 0.5]).repeat(32)
+    starts = Starts(before.expand(64, -1, -1, -1), strengths)
+    embeds = (torch.zeros(64, 32, 96), torch.ones(64, 32, dtype=torch.bool))
+
+    def loss(starts: Starts | None) -> float:
+        rng = torch.Generator().manual_seed(0)
+        return float(flow_matching_loss(pipeline.transformer, latents, embeds, rng, starts=starts))
+
+    assert loss(starts) < 1e-4
+    assert levels[0][strengths == 1].max() > 0.7
+    assert levels[0][strengths == 0.5].max() < 0.5
+    assert levels[0][strengths == 0.5].max() > 0.45
+
+    monkeypatch.setattr(image_parts, "image_velocity", lambda _, noisy, *__: torch.zeros_like(noisy))
+    alone, unchanged = loss(None), loss(Starts(latents, torch.ones(64)))
+    assert alone == pytest.approx(unchanged, rel=1e-6)
+    assert loss(starts) > 1.2 * alone
 
 
 def test_the_loss_depends_on_its_generator_alone(pipeline: ZImagePipeline) -> None:

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ def export_pipeline(pipeline: DiffusionPipeline, folder: Path) -> None:
 @torch.no_grad()
 def latent_pool(
     encode: Callable[[np.ndarray], Tensor],
-    pool: Pool[AnyScene],
+    pool: Pool[Any],
     path: Path,
     report: PoolReport,
     *,

@@ -6,19 +6,22 @@ Each starts from what the one before it exported; the last one exports the whole
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, ZImageTransformer2DModel
+from diffusers import AutoencoderKL, ZImagePipeline, ZImageTransformer2DModel
 from torch import Tensor, nn
-from transformers import Qwen3Model
+from transformers import PreTrainedTokenizerBase, Qwen3Model
 
 from modaverse.context import Modality
 from modaverse.toybox.recipes.diffusion import export_pipeline, exported, latent_pool, transformer_recipe
 from modaverse.toybox.recipes.image_parts import (
     TEXT_WIDTH,
+    Starts,
+    Velocity,
     assemble_image_pipeline,
     build_image_autoencoder,
     build_image_text_encoder,
@@ -137,38 +140,68 @@ def text_encoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
 # -------------------------------------------------------------------------------------- transformer
 
 
-def transformer_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
-    tokenizer = load_tokenizer()
-    autoencoder = AutoencoderKL.from_pretrained(exported(runs, AUTOENCODER)).eval().requires_grad_(False)
-    text_encoder = Qwen3Model.from_pretrained(exported(runs, TEXT)).eval().requires_grad_(False)
-    pool = known_pool(Modality.IMAGE, runs, report)
-    latents = latent_pool(
-        lambda renders: encode_pictures(autoencoder, to_pixels(renders)),
-        pool,
-        runs / TRANSFORMER / "latents.npy",
-        report,
-    )
-    velocity = torch.compile(image_velocity, dynamic=False)  # a third faster
+@dataclass(frozen=True, slots=True)
+class Studio:
+    """What stays as it is while the transformer learns: how pictures and captions become numbers."""
 
-    def loss(module: nn.Module, clean: Tensor, captions: list[str], noise: torch.Generator) -> Tensor:
+    autoencoder: AutoencoderKL
+    text_encoder: Qwen3Model
+    tokenizer: PreTrainedTokenizerBase
+    velocity: Velocity
+
+    @classmethod
+    def load(cls, runs: Path) -> Studio:
+        """What was trained in `runs`.
+
+        Raises:
+            ModelNotFound: one of them was not.
+        """
+        autoencoder = AutoencoderKL.from_pretrained(exported(runs, AUTOENCODER)).eval().requires_grad_(False)
+        text_encoder = Qwen3Model.from_pretrained(exported(runs, TEXT)).eval().requires_grad_(False)
+        velocity = torch.compile(image_velocity, dynamic=False)  # a third faster
+        return cls(autoencoder, text_encoder, load_tokenizer(), velocity)
+
+    def encode(self, renders: np.ndarray) -> Tensor:
+        """uint8 (b, 64, 64, 3) → latents (b, 8, 16, 16)."""
+        return encode_pictures(self.autoencoder, to_pixels(renders))
+
+    def loss(
+        self,
+        module: nn.Module,
+        clean: Tensor,
+        captions: Sequence[str],
+        noise: torch.Generator,
+        starts: Starts | None = None,
+    ) -> Tensor:
+        """`flow_matching_loss` of a transformer on latents and their captions."""
         with torch.no_grad():
-            prompts = encode_captions(text_encoder, tokenizer, captions)
-        return flow_matching_loss(_transformer(module), clean, prompts, noise, velocity=velocity)
+            prompts = encode_captions(self.text_encoder, self.tokenizer, captions)
+        return flow_matching_loss(_transformer(module), clean, prompts, noise, self.velocity, starts)
 
-    def export(module: nn.Module, folder: Path) -> None:
-        pipeline = assemble_image_pipeline(autoencoder, _transformer(module), text_encoder, tokenizer)
-        export_pipeline(pipeline, folder)
+    def pipeline(self, module: nn.Module) -> ZImagePipeline:
+        """A transformer as the whole pipeline."""
+        return assemble_image_pipeline(
+            self.autoencoder, _transformer(module), self.text_encoder, self.tokenizer
+        )
 
+    def export(self, module: nn.Module, folder: Path) -> None:
+        export_pipeline(self.pipeline(module), folder)
+
+
+def transformer_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
+    studio = Studio.load(runs)
+    pool = known_pool(Modality.IMAGE, runs, report)
+    latents = latent_pool(studio.encode, pool, runs / TRANSFORMER / "latents.npy", report)
     return [
         transformer_recipe(
             TRANSFORMER,
             steps=6_000,
             batch_size=64,
             build=build_image_transformer,
-            loss=loss,
+            loss=studio.loss,
             latents=latents,
             truths=pool.truths,
-            export=export,
+            export=studio.export,
         )
     ]
 

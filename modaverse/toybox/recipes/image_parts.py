@@ -8,6 +8,15 @@ an ordinary `ZImagePipeline`. Conventions (rectified flow, arXiv 2209.03003, as 
 
     x_σ = (1 - σ)·latent + σ·noise,  the transformer is told t = 1 - σ and answers latent - noise.
 
+Editing is a shorter way down the same noise levels: it begins where `ZImageImg2ImgPipeline` begins, at the
+picture before under noise of its strength s, and leads straight to the picture after:
+
+    x_s = (1 - s)·before + s·noise,  x_σ = after + σ/s·(x_s - after),  the answer is (after - x_s) / s.
+
+With s = 1 that is the way from words alone, so one transformer learns both; without any change (before =
+after) the two agree at every level. What it sees of the picture before, against the caption, tells it what to
+change.
+
 Legend: b: batch, c: latent channels, h, w: latent height and width, s: tokens, d: width, n: heads.
 """
 
@@ -15,6 +24,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -143,25 +153,43 @@ def set_latent_scale(autoencoder: AutoencoderKL, latents: Tensor) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Where the ways to some pictures begin: `latents` (b, 8, 16, 16) of the pictures before, under noise of
+    `strengths` (b,); with strength 1 nothing of the picture before is left."""
+
+    latents: Tensor
+    strengths: Tensor
+
+
 def flow_matching_loss(
     transformer: ZImageTransformer2DModel,
     latents: Tensor,
     prompt_embeds: tuple[Tensor, Tensor],
     rng: torch.Generator,
     velocity: Velocity | None = None,
+    starts: Starts | None = None,
 ) -> Tensor:
     """Mean squared error of the velocity at one noise level an item (arXiv 2403.03206, section 3.1).
 
     Levels are logit-normal, which puts the weight where the picture takes shape. `latents` are (b, 8, 16, 16)
     from `encode_pictures`, `prompt_embeds` from `encode_captions`; gradients reach both. `velocity` takes
     the place of `image_velocity`: `torch.compile(image_velocity, dynamic=False)` is a third faster.
+
+    Ways begin at noise, or where `starts` says. Levels of edits are even over their shorter way: at its
+    beginning, where most of the picture before can be seen, it is decided what of it stays.
     """
     noise = torch.randn(latents.shape, generator=rng).to(latents.device)
     sigmas = torch.sigmoid(torch.randn(len(latents), generator=rng)).to(latents.device)
-    level = sigmas[:, None, None, None]
-    noisy = (1 - level) * latents + level * noise
+    begin, length = noise, torch.ones_like(sigmas)
+    if starts is not None:
+        even = torch.rand(len(latents), generator=rng).to(latents.device)
+        length = starts.strengths
+        sigmas = torch.where(length < 1, length * even, sigmas)
+        begin = torch.lerp(starts.latents, noise, length[:, None, None, None])
+    noisy = torch.lerp(latents, begin, (sigmas / length)[:, None, None, None])
     predicted = (velocity or image_velocity)(transformer, noisy, sigmas, *prompt_embeds)
-    return F.mse_loss(predicted.float(), latents - noise)
+    return F.mse_loss(predicted.float(), (latents - begin) / length[:, None, None, None])
 
 
 # ------------------------------------------------------- the transformer, batched for items of equal length

@@ -20,6 +20,7 @@ PARTS: Mapping[str, str] = {
     "image-autoencoder": "modaverse.toybox.recipes.image:autoencoder_recipes",
     "image-text": "modaverse.toybox.recipes.image:text_encoder_recipes",
     "image": "modaverse.toybox.recipes.image:transformer_recipes",
+    "image-edit": "modaverse.toybox.recipes.image_edit:edit_recipes",
     "video-autoencoder": "modaverse.toybox.recipes.video:autoencoder_recipes",
     "video-text": "modaverse.toybox.recipes.video:text_encoder_recipes",
     "video": "modaverse.toybox.recipes.video:transformer_recipes",

@@ -12,7 +12,7 @@ import torch
 from diffusers import ZImagePipeline
 
 from modaverse.errors import ModelNotFound, SettingsError
-from modaverse.toybox.recipes import image, renders, text
+from modaverse.toybox.recipes import image, image_edit, renders, text
 from modaverse.toybox.recipes.registry import PARTS, recipes
 from modaverse.toybox.recipes.trainer import Recipe, train
 
@@ -22,6 +22,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renders, "COUNTS", dict.fromkeys(renders.COUNTS, 520))
     monkeypatch.setattr(renders, "CHECKS", 400)
     monkeypatch.setattr(text, "BATCH", 16)
+    monkeypatch.setattr(image_edit, "PAIRS", 80)
+    monkeypatch.setattr(image_edit, "TRIED", 2)
+    monkeypatch.setattr(image_edit, "CHECKED", 64)
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
 
 
@@ -34,11 +37,11 @@ def test_from_renders_to_a_pipeline(tmp_path: Path) -> None:
     make: Callable[[str], Recipe] = lambda part: recipes(part, tmp_path)[0]  # noqa: E731
     with pytest.raises(ModelNotFound, match="image-autoencoder is not there"):
         make("image")
-    for part in ("image-autoencoder", "image-text", "image"):
+    for part in ("image-autoencoder", "image-text", "image", "image-edit"):
         recipe = make(part)
         assert recipe.name == part
         train(steps(recipe, 2), tmp_path / part)
-    pipeline = ZImagePipeline.from_pretrained(tmp_path / "image" / "export", dtype=torch.float32)
+    pipeline = ZImagePipeline.from_pretrained(tmp_path / "image-edit" / "export", dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     made = pipeline(
         "a red cat", height=64, width=64, num_inference_steps=2, guidance_scale=2.0, output_type="np"
