@@ -84,13 +84,13 @@ def sample_row(
 
     In the split "held_out" every request has a held-out structure, half of the scenes are held-out
     combinations, and generators make what they were asked for; in "train" neither ever occurs, and with the
-    probability `missed` (default 0.15) a generator makes something else, and with `failing` nothing. With a
+    probability `missed` (default 0.2) a generator makes something else, and with `failing` nothing. With a
     `layout` media come where decoding splices them while the LLM writes on, and without one directly behind
     their calls. `editing` writes changes as edits with a `Source` instead of fresh calls. `followups` are
     what may come next, with weights.
     """
     if missed is None:
-        missed = 0.15 if split == "train" else 0.0
+        missed = 0.2 if split == "train" else 0.0
     chat = Chat(rng, split, missed=missed, failing=failing, layout=layout, editing=editing)
     names, weights = tuple(mixture), tuple(mixture.values())
     count = rng.choices(range(1, len(turns) + 1), turns)[0]

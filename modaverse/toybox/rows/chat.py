@@ -90,7 +90,7 @@ class Chat:
 
     rng: random.Random
     split: Split = "train"
-    missed: float = 0.15
+    missed: float = 0.2
     failing: float = 0.0
     layout: Layout | None = None
     hurry: float = 1.0
