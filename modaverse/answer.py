@@ -95,6 +95,10 @@ class AnswerSettings:
             )
 
 
+_Whole = tuple[dict[str, Any], "dict[int, torch.Tensor]"]
+"""What `Transcript.restore` takes."""
+
+
 @dataclass(slots=True)
 class _Call:
     """A call whose medium has not come to its place yet."""
@@ -120,7 +124,7 @@ class Answer:
         self._conversation = conversation
         self._transcript = conversation.transcript
         self._mark = conversation.transcript.mark()
-        self._record: dict[str, Any] | None = None  # the transcript before anything in it was forgotten
+        self._whole: _Whole | None = None  # the transcript before anything in it was forgotten
         self._before = conversation.context.with_turn(Role.USER, *request)
         self._media = list(self._before.media)
         self._request = request
@@ -166,7 +170,7 @@ class Answer:
 
     def context(self) -> Context:
         """The conversation with this answer."""
-        return self._before.with_turn(Role.ASSISTANT, *_joined(self._parts))
+        return self._before.with_turn(Role.ASSISTANT, *joined(self._parts))
 
     def done(self) -> Done:
         spliced = len(self._transcript) - self._prompt_end - self._sampled
@@ -177,11 +181,11 @@ class Answer:
         """Cancel what is being made, and leave the transcript as it was before the request."""
         for call in self._calls:
             call.order.cancel()
-        if self._record is None:
+        if self._whole is None:
             self._transcript.rewind(self._mark)
         else:
             self._transcript.rewind(0)
-            self._transcript.restore(self._record, self._owner.features(self._conversation.context))
+            self._transcript.restore(*self._whole)
 
     def _ask(self) -> Iterator[Need]:
         """Put the request into the transcript, at the cost of older ones where the settings say so."""
@@ -196,7 +200,9 @@ class Answer:
                 self._transcript.rewind(self._mark)
                 if self._settings.overflow == "error":
                     raise
-                self._record = self._record or self._transcript.dump()
+                if self._whole is None:  # with its media's embeddings: they cannot fail any more in `undo`
+                    features = self._owner.features(self._conversation.context)
+                    self._whole = self._transcript.dump(), features
                 if not self._transcript.forget_turn():
                     raise
                 self._mark = self._transcript.mark()
@@ -379,13 +385,13 @@ class Answer:
             self._left = 0
 
 
-def _joined(parts: Sequence[Part]) -> list[Part]:
+def joined(parts: Sequence[Part]) -> list[Part]:
     """The parts with neighbouring text as one."""
-    joined: list[Part] = []
+    whole: list[Part] = []
     for part in parts:
-        last = joined[-1] if joined else None
+        last = whole[-1] if whole else None
         if isinstance(part, Text) and isinstance(last, Text):
-            joined[-1] = Text(last.text + part.text)
+            whole[-1] = Text(last.text + part.text)
         else:
-            joined.append(part)
-    return joined
+            whole.append(part)
+    return whole

@@ -55,7 +55,7 @@ def read_chat(folder: Path, profile: str, limits: MediaLimits) -> tuple[Context,
             for turn in chat["turns"]
         )
         return Context(turns), dict(chat["transcript"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path} is no chat that can be read: {error}", hint="Give the folder that Chat.save wrote."
         ) from error

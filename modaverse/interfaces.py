@@ -6,12 +6,14 @@ protocol `modaverse.testing` ships a scripted fake, which the tests use instead 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from modaverse.context import Media, Modality
+from modaverse.errors import SettingsError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,11 +171,23 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen. `temperature` 0 is greedy."""
+    """How the next token is chosen. `temperature` 0 is greedy.
+
+    Raises:
+        SettingsError: a number makes no sense.
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0
     max_new_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.temperature < math.inf and 0 < self.top_p <= 1 and self.max_new_tokens >= 1):
+            raise SettingsError(
+                f"a temperature of {self.temperature}, a top_p of {self.top_p} and {self.max_new_tokens} new "
+                "tokens make no sense",
+                hint="Give a temperature of 0 or more, a top_p above 0, at most 1, and 1 new token or more.",
+            )
 
 
 class Transcript(Protocol):
@@ -235,7 +249,11 @@ class Transcript(Protocol):
         ...
 
     def restore(self, record: Mapping[str, Any], features: Mapping[int, torch.Tensor]) -> None:
-        """Put what `dump` gave into this empty transcript; `features` are the media's embeddings."""
+        """Put what `dump` gave into this empty transcript; `features` are the media's embeddings.
+
+        Raises:
+            InputError: no transcript of this LLM gave it.
+        """
         ...
 
 

@@ -111,8 +111,8 @@ class Orchestrator:
                 "This chat is still answering another request",
                 hint="Read that stream to its end, or close it, before the next request.",
             )
-        conversation.busy = True
         answer = Answer(self, conversation, parts, settings)
+        conversation.busy = True
         try:
             yield from answer.steps()
             conversation.context = answer.context()

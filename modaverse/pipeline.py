@@ -17,7 +17,8 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
+from inspect import GEN_CLOSED, getgeneratorstate
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from modaverse.chat_file import read_chat, write_chat
 from modaverse.context import Context, Event, Media, Text
 from modaverse.errors import InputError, ModelError
 from modaverse.generation import GeneratorPool
-from modaverse.interfaces import Need, Sampling, Transcript
+from modaverse.interfaces import BatchLanguageModel, Need, Sampling, Transcript
 from modaverse.many_answers import Steps, Together
 from modaverse.media import MediaLimits, as_media
 from modaverse.orchestrator import AnswerSettings, Choosing, Conversation, Orchestrator, Splice
@@ -57,7 +58,7 @@ class ModaVerse:
         self.profile = profile
         self._assemble = assemble
         self._orchestrator: Orchestrator | None = None
-        self._turn = threading.Lock()
+        self._turn, self._loading = threading.Lock(), threading.Lock()
         if folder is None:
             self.folder = Path(tempfile.mkdtemp(prefix="modaverse-"))
             weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
@@ -88,10 +89,11 @@ class ModaVerse:
 
     @property
     def orchestrator(self) -> Orchestrator:
-        """The loop; loads what it needs the first time."""
-        if self._orchestrator is None:
-            self._orchestrator = self._assemble(self.folder)
-        return self._orchestrator
+        """The loop; loads what it needs the first time, and once, whatever threads ask for it."""
+        with self._loading:
+            if self._orchestrator is None:
+                self._orchestrator = self._assemble(self.folder)
+            return self._orchestrator
 
     # ------------------------------------------------------------------------------------ requests
 
@@ -111,10 +113,12 @@ class ModaVerse:
         """Many requests at once: streams of conversations that begin from here on are admitted to it. An LLM
         whose kind cannot read rows together writes them one by one.
         """
+        orchestrator = self.orchestrator
+        if isinstance(orchestrator.language, BatchLanguageModel):
+            return Together(orchestrator)
         from modaverse.language.batched_decoding import BatchDecoder
         from modaverse.language.model import MultimodalLM
 
-        orchestrator = self.orchestrator
         if isinstance(orchestrator.language, MultimodalLM):
             try:
                 orchestrator.language = BatchDecoder(orchestrator.language, mask=orchestrator.mask)
@@ -240,22 +244,25 @@ class Chat:
         )
         conversation = self._begun()
         steps = owner.orchestrator.steps(conversation, parts, settings)
-        builder = ReplyBuilder(
-            parts,
-            spliced=settings.splice != "none",
-            first_number=len(self.context.media) + 1,
-            profile=owner.profile.name,
-        )
-        return AnswerStream(steps, conversation.transcript, builder, owner._turn)
+        builder = ReplyBuilder(parts, spliced=settings.splice != "none", profile=owner.profile.name)
+        noted = _noted(steps, conversation, builder)
+        return AnswerStream(noted, conversation.transcript, builder, owner._turn)
 
     def save(self, folder: str | Path) -> None:
         """Write the chat with its media to `folder`, from where `ModaVerse.load_chat` goes on.
 
         Raises:
+            InputError: a request is just being answered.
             StorageError: the folder cannot be written.
-            MediaError: one of its media is no longer where it was.
+            MediaError: one of its media is no longer where it was, or what it was.
         """
-        write_chat(Path(folder), self._owner.profile.name, self.context, self._begun().transcript.dump())
+        conversation = self._begun()
+        if conversation.busy:  # the transcript has more than the context by now
+            raise InputError(
+                "This chat is still answering a request",
+                hint="Read that stream to its end, or close it, before saving the chat.",
+            )
+        write_chat(Path(folder), self._owner.profile.name, self.context, conversation.transcript.dump())
 
     def _begun(self) -> Conversation:
         if self._conversation is None:
@@ -269,14 +276,14 @@ class AnswerStream(Iterator[Event]):
     `steps` and `transcript` are for who answers many requests at once (`ModaVerse.together`), and takes the
     steps instead of the events.
 
-    Raises (`next`):
+    Raises (`next`, `close`):
         InputError: another thread is just using the same `ModaVerse`.
     """
 
     def __init__(
         self, steps: Steps, transcript: Transcript, builder: ReplyBuilder, turn: threading.Lock
     ) -> None:
-        self.steps = _noted(steps, builder)
+        self.steps = steps
         self.transcript = transcript
         self._builder = builder
         self._turn = turn
@@ -285,15 +292,8 @@ class AnswerStream(Iterator[Event]):
         return self
 
     def __next__(self) -> Event:
-        if not self._turn.acquire(blocking=False):
-            raise InputError(
-                "This ModaVerse is at work in another thread",
-                hint="Use it in one thread at a time, or make one for each thread.",
-            )
-        try:
+        with self._alone():
             return next(step for step in self.steps if not isinstance(step, Need))
-        finally:
-            self._turn.release()
 
     def reply(self) -> Reply:
         """The whole answer.
@@ -305,7 +305,21 @@ class AnswerStream(Iterator[Event]):
 
     def close(self) -> None:
         """Give up: generators are cancelled, and the chat is as it was before the request."""
-        self.steps.close()
+        if getgeneratorstate(self.steps) != GEN_CLOSED:
+            with self._alone():
+                self.steps.close()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._turn.acquire(blocking=False):
+            raise InputError(
+                "This ModaVerse is at work in another thread",
+                hint="Use it in one thread at a time, or make one for each thread.",
+            )
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def __enter__(self) -> AnswerStream:
         return self
@@ -314,8 +328,9 @@ class AnswerStream(Iterator[Event]):
         self.close()
 
 
-def _noted(steps: Steps, builder: ReplyBuilder) -> Steps:
+def _noted(steps: Steps, conversation: Conversation, builder: ReplyBuilder) -> Steps:
     """`steps`, of which the builder sees every event."""
+    builder.first_number = len(conversation.context.media) + 1
     with closing(steps):
         for step in steps:
             if not isinstance(step, Need):
@@ -325,18 +340,42 @@ def _noted(steps: Steps, builder: ReplyBuilder) -> Steps:
 
 def _parts(prompt: Request, media: Iterable[Any], folder: Path, limits: MediaLimits) -> list[Text | Media]:
     """The request in order: media first, then the prompt."""
-    if isinstance(media, (str, bytes, Path)):
+    if _is_one(media):
         raise InputError("media must be a list", hint="Write media=[path], also for a single one.")
-    items = [prompt] if isinstance(prompt, str) else list(prompt)
+    if not isinstance(prompt, str) and _is_one(prompt):
+        raise InputError(
+            "The prompt must be a text or a list", hint="Write [path], also for a single medium."
+        )
+    items = [prompt] if isinstance(prompt, str) else prompt
     parts: list[Text | Media] = [as_media(item, folder, limits=limits) for item in media]
     for item in items:
-        if isinstance(item, str):
-            parts += [Text(item)] if item else []
+        if isinstance(item, str | Text):
+            parts += _text(item if isinstance(item, str) else item.text)
         else:
-            parts.append(item if isinstance(item, Text) else as_media(item, folder, limits=limits))
+            parts.append(as_media(item, folder, limits=limits))
     if not parts:
         raise InputError("The request is empty", hint="Give a text, a medium, or both.")
     return parts
+
+
+def _is_one(value: object) -> bool:
+    """Whether it is a single thing: text, a medium of any kind, or what nobody can go through."""
+    return (
+        isinstance(value, str | bytes | bytearray | Path)
+        or hasattr(value, "__array_interface__")  # arrays and pictures: their items would be rows
+        or not isinstance(value, Iterable)
+    )
+
+
+def _text(text: str) -> list[Text]:
+    """Raises:
+    InputError: it holds what no file could: bytes of a command line that are no UTF-8 become such.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError("The request's text is no Unicode", hint="Give it in UTF-8.") from error
+    return [Text(text)] if text else []
 
 
 def _check_words(parts: Iterable[Text | Media], splice: Splice | None) -> None:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -113,14 +114,15 @@ class Reply:
 
 
 class ReplyBuilder:
-    """Puts a reply together from the events of its stream."""
+    """Puts a reply together from the events of its stream.
 
-    def __init__(
-        self, request: Sequence[Text | Media], *, spliced: bool, first_number: int, profile: str
-    ) -> None:
+    `first_number` is the number of the request's first medium; it is known once the stream has begun.
+    """
+
+    def __init__(self, request: Sequence[Text | Media], *, spliced: bool, profile: str) -> None:
         self._request = tuple(request)
         self._spliced = spliced
-        self._first_number = first_number
+        self.first_number = 1
         self._profile = profile
         self._record: list[Part | Malformed] = []
         self._choices: dict[int, Choice] = {}
@@ -163,7 +165,7 @@ class ReplyBuilder:
             self._done.finish_reason,
             self._done.usage,
             self._profile,
-            self._first_number,
+            self.first_number,
             self._choices,
         )
 
@@ -190,6 +192,10 @@ def keep_media(medium: Media, folder: Path) -> Path:
             raise MediaError(
                 f"{medium.path} is no longer there", hint="Save replies before their media are removed."
             ) from error
+        if hashlib.sha256(data).hexdigest() != medium.sha256:
+            raise MediaError(
+                f"{medium.path} is no longer what it was", hint="Save replies before their media are changed."
+            )
         write_bytes(data, path)
     return path
 

@@ -40,6 +40,27 @@ def test_a_chat_goes_on_and_numbers_its_media(scripted: Make, tmp_path: Path) ->
     assert len(chat.context.turns) == 4
 
 
+def test_numbers_are_those_of_the_time_of_the_answer(scripted: Make) -> None:
+    chat = scripted(f"One {CAT}", f"Two {CAT}").chat()
+    first, second = chat.stream("Draw a cat"), chat.stream("Another", [picture(7)])
+    for stream in (first, second):
+        assert list(stream)
+    assert (first.reply().first_number, second.reply().first_number) == (1, 2)
+
+
+def test_an_answer_in_the_making_is_not_saved(scripted: Make, tmp_path: Path) -> None:
+    """The transcript has it by then, and the turns have not."""
+    mv = scripted("Hello", "Bye")
+    chat = mv.chat()
+    stream = chat.stream("Hi")
+    next(stream)
+    with pytest.raises(InputError, match="still answering"):
+        chat.save(tmp_path)
+    assert list(stream)
+    chat.save(tmp_path)
+    assert mv.load_chat(tmp_path).context == chat.context
+
+
 def test_closing_a_stream_leaves_the_chat_as_it_was(scripted: Make) -> None:
     mv = scripted("Hello", f"Here: {CAT} and more", "Bye")
     chat = mv.chat()
@@ -90,6 +111,9 @@ def test_chats_that_cannot_be_loaded(scripted: Make, tmp_path: Path) -> None:
         broken(turns=3)
     with pytest.raises(InputError, match="no chat that can be read"):
         mv.load_chat(tmp_path / "nothing")
+    file.write_text("[" * 100_000)
+    with pytest.raises(InputError, match="no chat that can be read"):
+        mv.load_chat(tmp_path)
     climbing = {"type": "media", "path": "../../secret.png", "sha256": "0"}
     with pytest.raises(MediaError, match="leads out"):
         broken(turns=[{"role": "user", "parts": [climbing]}])

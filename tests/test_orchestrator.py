@@ -23,7 +23,8 @@ from modaverse.context import (
     Text,
     Turn,
 )
-from modaverse.errors import ContextOverflow, GenerationError, InputError, MediaError
+from modaverse.embeddings import Embeddings
+from modaverse.errors import ContextOverflow, GenerationError, GrammarError, InputError, MediaError
 from modaverse.interfaces import Sampling
 from modaverse.metaresponse import Limits
 from modaverse.orchestrator import call_seed
@@ -315,6 +316,31 @@ def test_what_was_forgotten_comes_back_if_the_answer_is_given_up(world: Any) -> 
     assert w.log[:2] == [("user",), ("text", "Second " * 4)]
     stream.close()  # type: ignore[attr-defined]
     assert (w.log, w.chat.context) == (before, context)
+
+
+def test_what_was_forgotten_comes_back_though_its_media_are_gone(world: Any) -> None:
+    w = world(f"A {CAT}", "Two.", "Three.", context_length=80)
+    w.ask(w.given(picture()), Text("First"))
+    w.orchestrator.embeddings = Embeddings(w.encoder)  # so long ago that nobody remembers them
+    before, context = w.log, w.chat.context
+    stream = w.stream(Text("Second " * 4), overflow="forget", tokens=8)
+    next(stream)
+    w.orchestrator.embeddings = Embeddings(w.encoder)
+    w.encoder.failure = MediaError("no such file")
+    stream.close()  # type: ignore[attr-defined]
+    assert (w.log, w.chat.context) == (before, context)
+    with pytest.raises(MediaError, match="no such file"):
+        w.ask(Text("Second " * 4), overflow="forget", tokens=8)
+    assert (w.log, w.chat.context) == (before, context)
+
+
+def test_a_chat_whose_answer_cannot_even_begin_is_not_busy(world: Any) -> None:
+    w = world("Hi")
+    grammar, w.orchestrator._grammar = w.orchestrator._grammar, "nowhere"
+    with pytest.raises(GrammarError, match="nowhere"):
+        w.ask()
+    w.orchestrator._grammar = grammar
+    assert text_of(w.ask()) == "Hi"
 
 
 def test_a_request_that_fits_into_no_context_is_an_error_in_any_case(world: Any) -> None:

@@ -28,6 +28,11 @@ from modaverse.testing import VOCABULARY, ScriptedEncoder, ScriptedLanguageModel
         ({"candidates": 0}, "0 candidates"),
         ({"min_agreement": 2}, "agreement of 2"),
         ({"max_retries": -1}, "-1 retries"),
+        ({"temperature": -0.5}, "temperature of -0.5"),
+        ({"temperature": float("nan")}, "temperature of nan"),
+        ({"top_p": 0}, "top_p of 0"),
+        ({"top_p": 1.1}, "top_p of 1.1"),
+        ({"max_new_tokens": 0}, "0 new tokens"),
     ],
 )
 def test_options_that_make_no_sense(scripted: Make, option: dict[str, Any], message: str) -> None:
@@ -62,7 +67,15 @@ def test_media_can_be_given_as_anything(scripted: Make, tmp_path: Path) -> None:
     [
         ("", [], "request is empty"),
         (["", ""], [], "request is empty"),
+        ([Text("")], [], "request is empty"),
         ("Hi", "bell.wav", "media must be a list"),
+        ("Hi", np.zeros((4, 4, 3), np.uint8), "media must be a list"),
+        ("Hi", Image.new("RGB", (4, 4)), "media must be a list"),
+        ("Hi", 3, "media must be a list"),
+        (Path("bell.wav"), [], "must be a text or a list"),
+        (b"RIFF", [], "must be a text or a list"),
+        (Pixels(np.zeros((4, 4, 3), np.uint8)), [], "must be a text or a list"),
+        ("caf\udce9", [], "text is no Unicode"),
         (["Hi", 3], [], "cannot be made of int"),
         ("Hi", ["nowhere.wav"], "nowhere.wav"),
     ],
@@ -85,6 +98,47 @@ def test_one_thread_at_a_time(scripted: Make) -> None:
     gate.set()
     thread.join(10)
     assert mv.run("Hello").text == "Hi"
+
+
+def test_a_stream_is_not_closed_from_another_thread(scripted: Make) -> None:
+    painter = pictures()
+    painter._gate = gate = threading.Event()
+    mv = scripted(CAT, generator=painter)
+    stream = mv.stream("Draw")
+    thread = threading.Thread(target=list, args=(stream,))
+    thread.start()
+    assert painter.started.wait(10)
+    with pytest.raises(InputError, match="another thread"):
+        stream.close()
+    gate.set()
+    thread.join(10)
+    assert len(stream.reply().media) == 1
+    with mv._turn:  # somebody else's: what has ended can be closed all the same
+        stream.close()
+
+
+def test_threads_that_come_at_once_load_it_once() -> None:
+    calls: list[Path] = []
+    twice, gate = threading.Event(), threading.Event()
+
+    def parts(folder: Path) -> Orchestrator:
+        calls.append(folder)
+        if len(calls) > 1:
+            twice.set()
+        gate.wait(10)
+        return Orchestrator(
+            ScriptedLanguageModel(), ScriptedEncoder(), GeneratorPool([], folder), vocabulary=VOCABULARY
+        )
+
+    mv = ModaVerse(PROFILE, parts)
+    threads = [threading.Thread(target=mv.load) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert not twice.wait(0.1)
+    gate.set()
+    for thread in threads:
+        thread.join(10)
+    assert calls == [mv.folder]
 
 
 def test_nothing_is_loaded_before_it_is_needed() -> None:

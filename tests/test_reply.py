@@ -88,6 +88,13 @@ def test_saving_when_the_media_are_gone_names_the_file(scripted: Make, tmp_path:
         reply.save(tmp_path / "saved")
 
 
+def test_saving_when_the_media_were_changed_names_the_file(scripted: Make, tmp_path: Path) -> None:
+    reply = scripted(CAT).run("Draw")
+    reply.media[0].path.write_bytes(b"something else")
+    with pytest.raises(MediaError, match="no longer what it was"):
+        reply.save(tmp_path / "saved")
+
+
 def test_without_splices_media_stand_beside_their_calls(scripted: Make) -> None:
     reply = scripted(f"One {CAT} two {CAT} three").run("Draw", splice="none")
     kinds = [type(part).__name__ for part in reply.parts]

@@ -351,7 +351,10 @@ class GeneratorPool:
                     elif upcoming is None or job.deadline < upcoming:
                         upcoming = job.deadline
                 self._admit()
-                self._state.wait(None if upcoming is None else upcoming - now)
+                if upcoming is None:  # the next call starts another clock: this one would keep the pool alive
+                    self._clock = None
+                    return
+                self._state.wait(upcoming - now)
 
 
 def _generated(generator: Any, calls: Sequence[Call]) -> list[Decoded]:

@@ -35,7 +35,11 @@ class CachedTranscript(GrowingTranscript):
 
             self._cache = DynamicCache(config=self._model.core.config)
         inputs = self._inputs(self._read)
-        output = self._model.core(**inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+        try:
+            output = self._model.core(**inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+        except BaseException:  # also Ctrl-C: some layers have read what others have not
+            self._cache, self._read = None, 0
+            raise
         self._read = total
         return output.logits[0, -1].float()  # type: ignore[no-any-return]
 

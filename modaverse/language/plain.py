@@ -53,8 +53,11 @@ def plain_tokenizer(tokenizer: PreTrainedTokenizerBase, markers: Iterable[str] =
 
 
 def encode_plain(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The ids of `text` alone: nothing is put before or after it."""
-    ids: list[int] = tokenizer.encode(text.replace(_UNSPELLABLE, "\ufffd"), add_special_tokens=False).ids
+    """The ids of `text` alone: nothing is put before or after it. Halves of surrogate pairs, as file names
+    in error messages can have them, are no text and become U+FFFD.
+    """
+    whole = text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    ids: list[int] = tokenizer.encode(whole.replace(_UNSPELLABLE, "\ufffd"), add_special_tokens=False).ids
     return ids
 
 

@@ -235,12 +235,32 @@ class GrowingTranscript(ABC):
         return {"turns": self._turns, "spans": spans}
 
     def restore(self, record: Mapping[str, Any], features: Mapping[int, torch.Tensor]) -> None:
-        """Put what `dump` gave into this empty transcript; `features` are the media's embeddings."""
-        spans = (
-            Tokens(tuple(item["ids"]), item["sampled"])
-            if "ids" in item
-            else Slot(item["number"], Modality(item["modality"]))
-            for item in record["spans"]
-        )
+        """Put what `dump` gave into this empty transcript; `features` are the media's embeddings.
+
+        Raises:
+            InputError: no transcript of this LLM gave it.
+        """
+        try:
+            spans = [_span(item, len(self._model.token_bias)) for item in record["spans"]]
+            turns = [int(turn) for turn in record["turns"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                "The chat's transcript is none that this LLM has written",
+                hint="Give the folder that Chat.save wrote, as it was written.",
+            ) from error
         self.extend(spans, features)
-        self._turns = list(record["turns"])
+        self._turns = turns
+
+
+def _span(item: Mapping[str, Any], vocabulary: int) -> Span:
+    """A span of `dump`.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is none, or has tokens beyond the `vocabulary`.
+    """
+    if "ids" not in item:
+        return Slot(int(item["number"]), Modality(item["modality"]))
+    ids = tuple(int(token) for token in item["ids"])
+    if not all(0 <= token < vocabulary for token in ids):
+        raise ValueError(f"{max(ids)} is no token")
+    return Tokens(ids, bool(item["sampled"]))

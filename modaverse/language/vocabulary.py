@@ -18,21 +18,23 @@ def add_markers(
 ) -> list[int]:
     """Add `markers` as single special tokens, with rows near the mean of all rows. Their ids, in order.
 
-    The rows of the table are drawn from torch's global random state.
+    A marker that is one of the tokenizer's tokens already keeps what the LLM knows of it. The rows of the
+    others are drawn from torch's global random state.
     """
     from tokenizers import AddedToken
 
+    old = len(tokenizer)
     new = [AddedToken(marker, special=True, normalized=False) for marker in markers]
     tokenizer.add_tokens(new, special_tokens=True)
     ids: list[int] = tokenizer.convert_tokens_to_ids(list(markers))
-    old = len(tokenizer) - len(markers)
+    fresh = [token for token in ids if token >= old]
     grow_tables(llm, len(tokenizer))
     tables = [llm.get_input_embeddings().weight, llm.get_output_embeddings().weight]
     with torch.no_grad():
         for table in tables[:1] if tables[0] is tables[1] else tables:
             known = table[:old].float()
-            noise = torch.randn(len(ids), table.shape[1]) * known.std().cpu() * 0.1
-            table[ids] = (known.mean(dim=0) + noise.to(table.device)).to(table.dtype)
+            noise = torch.randn(len(fresh), table.shape[1]) * known.std().cpu() * 0.1
+            table[fresh] = (known.mean(dim=0) + noise.to(table.device)).to(table.dtype)
     return ids
 
 

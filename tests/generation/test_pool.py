@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -165,6 +167,18 @@ def test_close_cancels_and_refuses(tmp_path: Path) -> None:
         pool.submit(ask())
     left = set(threading.enumerate()) - others
     assert not [thread for thread in left if thread.name.startswith("modaverse-")]
+
+
+def test_a_pool_that_nobody_holds_any_more_goes_with_its_generators(tmp_path: Path) -> None:
+    others = set(threading.enumerate())
+    pool = GeneratorPool([Scripted()], tmp_path)
+    pool.submit(ask()).result(PATIENCE)
+    for thread in set(threading.enumerate()) - others:
+        thread.join(PATIENCE)
+    held = weakref.ref(pool)
+    del pool
+    gc.collect()
+    assert held() is None
 
 
 def test_the_order_of_finishing_does_not_change_what_is_made(

@@ -165,6 +165,24 @@ def test_a_cache_that_cannot_be_cut_is_read_again(build: Any, tmp_path: Path) ->
     torch.testing.assert_close(transcript.logits(), rerun(model, transcript)[-1], atol=1e-4, rtol=0)
 
 
+def test_a_pass_that_breaks_off_leaves_no_trace(build: Any, tied_base: Path) -> None:
+    """Ctrl-C comes between two layers as well: the first has read then what the second has not."""
+    model = build(tied_base)
+    transcript = write(model, tokens=10)
+    before, mark = transcript.logits(), transcript.mark()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    hook = model.core.get_decoder().layers[-1].register_forward_pre_hook(interrupt)
+    transcript.add_note("no paint")
+    with pytest.raises(KeyboardInterrupt):
+        transcript.next_token()
+    hook.remove()
+    transcript.rewind(mark)
+    torch.testing.assert_close(transcript.logits(), before, atol=1e-5, rtol=0)
+
+
 def test_seeds_decide_the_tokens(build: Any, tied_base: Path) -> None:
     model = build(tied_base)
     first = write(model, seed=3, sampling=WARM, tokens=20).spans()
@@ -221,6 +239,25 @@ def test_dump_and_restore_give_the_same_future(build: Any, tied_base: Path) -> N
         each.add_user_start()
         each.add_user_end()
     assert [other.next_token() for _ in range(8)] == [transcript.next_token() for _ in range(8)]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {},
+        {"turns": [], "spans": [{"number": 1}]},
+        {"turns": [], "spans": [{"number": 1, "modality": "smell"}]},
+        {"turns": [], "spans": [{"ids": [1, 10**6], "sampled": False}]},
+        {"turns": [], "spans": [{"ids": [-1], "sampled": False}]},
+        {"turns": 3, "spans": []},
+        {"turns": [], "spans": ["<|user|>"]},
+    ],
+)
+def test_records_of_no_transcript_are_refused(build: Any, tied_base: Path, record: dict[str, Any]) -> None:
+    transcript = build(tied_base).transcript(seed=0, sampling=GREEDY)
+    with pytest.raises(InputError, match="none that this LLM has written"):
+        transcript.restore(record, FEATURES)
+    assert len(transcript) == 0
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from modaverse.context import Context, Media, MetaResponse, Modality, Role, Text
 from modaverse.errors import CheckpointError, ModelError, ModelNotFound
 from modaverse.language.batch import IGNORED, Batch, Example
 from modaverse.language.model import MultimodalLM
+from modaverse.language.storage import load_base
+from modaverse.language.vocabulary import add_markers
 from modaverse.settings import LoraSettings
 from modaverse.testing import save_tiny_llm
 
@@ -167,6 +169,19 @@ def test_a_padded_table_is_never_shrunk(build: Any, tmp_path: Path, padding: int
         loaded = MultimodalLM.from_pretrained(base, tmp_path / "adapter", merge=merge)
         assert loaded.core.get_output_embeddings().weight.shape[0] == rows
     assert torch.isneginf(model.token_bias[size:]).all()
+
+
+def test_a_marker_that_the_llm_knows_keeps_its_meaning(build: Any, tmp_path: Path) -> None:
+    llm, tokenizer = load_base(save_tiny_llm(tmp_path / "base"), revision=None, dtype=torch.float32)
+    (known,) = add_markers(llm, tokenizer, ["<meta>"])
+    row = llm.get_input_embeddings().weight[known].detach().clone()
+    llm.save_pretrained(tmp_path / "knows")
+    tokenizer.save_pretrained(tmp_path / "knows")
+    model = build(tmp_path / "knows", stirred=False)
+    assert token(model, "<meta>") == known
+    table = model.core.get_input_embeddings()
+    assert torch.equal(table(torch.tensor(known)), row)
+    assert table(torch.tensor(token(model, "</meta>"))).abs().max() > 0
 
 
 def test_fresh_weights_depend_on_the_seed_alone(build: Any, tied_base: Path) -> None:

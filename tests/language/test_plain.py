@@ -14,6 +14,7 @@ from transformers import (
 
 from modaverse.errors import SettingsError
 from modaverse.language.plain import encode_plain, plain_tokenizer, special_tokens
+from modaverse.testing import tiny_tokenizer
 
 MARKERS = ("<meta>", "</meta>", "<media>", "</media>")
 HOSTILE = "a <meta>{}</meta> <media>1: </media> </s> <s> <eos> <|im_end|> <|endoftext|> <tool_call> <|end|>"
@@ -97,6 +98,11 @@ def test_the_stand_in_name_cannot_be_spelled() -> None:
     plain = plain_tokenizer(tokenizer)
     end = tokenizer.convert_tokens_to_ids("</s>")
     assert end not in encode_plain(plain, f"\ufdd0{end}")
+
+
+def test_half_a_surrogate_pair_is_no_text() -> None:
+    plain = plain_tokenizer(tiny_tokenizer())
+    assert encode_plain(plain, "caf\udce9 \ud83d\ude00") == encode_plain(plain, "caf\ufffd \U0001f600")
 
 
 def test_a_tokenizer_without_a_description_is_refused() -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from modaverse.answer import joined
 from modaverse.context import (
     FinishReason,
     GenerationFailed,
@@ -333,20 +334,5 @@ class _Row:
         )
 
     def answer(self) -> Answer:
-        parts = tuple(_joined(self._parts))
+        parts = tuple(joined(self._parts))
         return Answer(parts, tuple(self._made), tuple(self._malformed), self._finish)
-
-
-def _joined(parts: Sequence[Part]) -> Iterator[Part]:
-    """The parts with neighbouring text as one."""
-    text = ""
-    for part in parts:
-        if isinstance(part, Text):
-            text += part.text
-            continue
-        if text:
-            yield Text(text)
-            text = ""
-        yield part
-    if text:
-        yield Text(text)
