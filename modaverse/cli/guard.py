@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -64,3 +65,5 @@ def quieten() -> None:
         ("TOKENIZERS_PARALLELISM", "false"),
     ):
         os.environ.setdefault(name, value)
+    # peft imports it where it is installed, and on some CPUs it then says what would make it faster.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

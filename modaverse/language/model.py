@@ -10,6 +10,7 @@ the rows of the new tokens in the input and the output table, and the projectors
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -258,8 +259,10 @@ class MultimodalLM(nn.Module):
         totals = {part: [0, 0] for part in PARTS}
         for name, parameter in self.named_parameters():
             total = totals[self.part_of(name)]
-            total[0] += parameter.numel()
-            total[1] += parameter.numel() * parameter.requires_grad
+            # bitsandbytes packs two numbers into a byte, and keeps the shape that they had.
+            count = math.prod(getattr(getattr(parameter, "quant_state", None), "shape", parameter.shape))
+            total[0] += count
+            total[1] += count * parameter.requires_grad
         return [PartSize(part, *numbers) for part, numbers in totals.items()]
 
     def collate(self, examples: Sequence[Example]) -> Batch:
