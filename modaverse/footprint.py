@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
+    from modaverse.imagebind.config import ImageBindConfig
+
 DTYPES = ("float32", "bfloat16")
 SETTINGS = (*DTYPES, "int8", "int4")
 """How the LLM can be kept. Where it is quantised, the rest of it is in bfloat16."""
@@ -63,7 +65,7 @@ def footprint(profile: Profile, kept: str, *, positions: int = 4096) -> Footprin
     quantized: Quantized | None = kept if kept in ("int8", "int4") else None  # type: ignore[assignment]
     item = 4 if kept == "float32" else 2
     with torch.device("meta"):
-        llm = _llm(profile)
+        llm = sized_llm(profile)
     config = llm.config.get_text_config()
     hidden, layers = config.hidden_size, config.num_hidden_layers
     head = getattr(config, "head_dim", None) or hidden // config.num_attention_heads
@@ -82,7 +84,12 @@ def footprint(profile: Profile, kept: str, *, positions: int = 4096) -> Footprin
     )
 
 
-def _llm(profile: Profile) -> PreTrainedModel:
+def sized_llm(profile: Profile) -> PreTrainedModel:
+    """The profile's LLM, new, on the device of the context: without contents on the meta device.
+
+    Raises:
+        SettingsError: nothing tells its sizes.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from modaverse.language.storage import base_config
@@ -146,7 +153,7 @@ def _adapter(profile: Profile, llm: PreTrainedModel, folder: Path, quantized: bo
     from modaverse.language.storage import read_config
 
     here = (folder / "config.json").is_file()
-    projector, dim = PROJECTOR, _config(profile).out_embed_dim
+    projector, dim = PROJECTOR, encoder_config(profile).out_embed_dim
     merged = not quantized
     if here:
         config = read_config(folder)
@@ -172,11 +179,11 @@ def _encoder(profile: Profile) -> int:
     from modaverse.imagebind.network import ImageBind
 
     with torch.device("meta"):
-        net = ImageBind(_config(profile), modalities=("vision", "audio"))
+        net = ImageBind(encoder_config(profile), modalities=("vision", "audio"))
     return _count(net) * int(getattr(torch, profile.encoder.dtype).itemsize)
 
 
-def _config(profile: Profile) -> Any:
+def encoder_config(profile: Profile) -> ImageBindConfig:
     """The encoder's own configuration, else the published sizes."""
     import json
 

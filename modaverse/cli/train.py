@@ -31,7 +31,9 @@ PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 @guarded
 def train(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="Folder for the result, which can then be used as a profile.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the result, which can then be used as a profile.")
+    ] = None,
     data: Annotated[
         list[Path] | None, typer.Option(help="File of rows (.jsonl), or folder of such; may be repeated.")
     ] = None,
@@ -44,14 +46,23 @@ def train(
     processes: Annotated[
         int, typer.Option(min=1, help="Processes that train together: one for each GPU or two CPU cores.")
     ] = 1,
+    parameters: Annotated[
+        bool, typer.Option("--parameters", help="Say how many would train, and end; no weights are needed.")
+    ] = False,
 ) -> None:
     """Train projectors, LoRA adapter and new tokens on conversations with media and calls.
 
     Ctrl-C or SIGTERM saves where the run is; the same command with --resume goes on from there.
     """
     from modaverse.cli.processes import spread
-    from modaverse.cli.train_settings import settings_for, train_profile
+    from modaverse.cli.train_settings import reckoned, settings_for, train_profile
+    from modaverse.errors import SettingsError
 
+    if parameters:
+        print(reckoned(profile, settings, context.args))
+        return
+    if out is None:
+        raise SettingsError("there is no folder for the result", hint="Name one: --out trained.")
     chosen = settings_for(profile, data or (), settings, context.args)
     spread(processes, threads)
     result = train_profile(profile, chosen, out, resume=resume, threads=threads)

@@ -20,6 +20,7 @@ from modaverse.settings import load_profile, profile_names
 from modaverse.training.settings import TrainSettings
 
 if TYPE_CHECKING:
+    from modaverse.language.model import PartSize
     from modaverse.training.progress import Progress
     from modaverse.training.record import TrainingResult
 
@@ -67,6 +68,10 @@ def settings_for(
         _merge(values, _nested(name, value))
     if data:
         values["data"] = list(data)
+    if "data" not in values:
+        raise SettingsError(
+            "there are no rows to train on", hint="Name a file or folder of them: --data rows.jsonl."
+        )
     return TrainSettings.parse(values)
 
 
@@ -97,7 +102,7 @@ def _pairs(options: Sequence[str]) -> Iterator[tuple[str, str]]:
             raise SettingsError(f"there is no training setting {word}", hint=hint)
         if not equals:
             value = next(rest, "")
-        if not value:
+        if not value or (not equals and value.startswith("--")):
             raise SettingsError(f"--{name} has no value", hint=f"Write --{name} VALUE.")
         yield name, value
 
@@ -141,12 +146,51 @@ def train_profile(
             settings,
             out,
             resume=resume,
+            begun=(lambda parts: bars.line(trains(parts))) if bars else (lambda parts: None),
             stop=stop,
             report=(lambda progress: show(progress, bars)) if bars else (lambda progress: None),
         )
     if result.finished and first:
         write_bytes(trained_profile(profile, settings, out).encode(), out / "profile.toml")
     return result
+
+
+def reckoned(profile: str, file: Path | None, options: Sequence[str]) -> str:
+    """What `trains` would say of a run with these settings, without any weights.
+
+    Raises:
+        SettingsError: a setting is wrong, nothing tells the LLM's sizes, or the run would not begin anew.
+    """
+    import torch
+
+    from modaverse.footprint import encoder_config, sized_llm
+    from modaverse.training.parameters import fresh_parts
+
+    settings = settings_for(profile, (Path(),), file, options)  # no rows are read
+    if settings.adapter is not None:
+        raise SettingsError(
+            f"{settings.adapter} is trained already, with as many parameters as its card says",
+            hint="Leave `adapter` out to reckon a fresh one.",
+        )
+    known = load_profile(profile)
+    if settings.llm != known.llm.place:
+        place = "path" if Path(settings.llm).is_dir() else "repository"
+        named = {"path": None, "repository": None, "sizes": {}, place: settings.llm}
+        known = known.model_copy(update={"llm": known.llm.model_copy(update=named)})
+    encoder = known.encoder.model_copy(update={"path": settings.encoder})
+    with torch.device("meta"):
+        llm = sized_llm(known)
+    dim = encoder_config(known.model_copy(update={"encoder": encoder})).out_embed_dim
+    return trains(fresh_parts(llm, settings, dim))
+
+
+def trains(parts: Sequence[PartSize]) -> str:
+    """One line on what trains, and how much that is next to the LLM."""
+    base = next(part.parameters for part in parts if part.part == "base")
+    trained = {part.part: part.trainable for part in parts if part.trainable}
+    count = sum(trained.values())
+    named = ", ".join(f"{part} {size:,}" for part, size in trained.items())
+    return f"trains {count:,} parameters, {count / base:.2%} of the LLM's {base:,}: {named}"
 
 
 def show(progress: Progress, bars: Bars) -> None:

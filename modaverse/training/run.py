@@ -12,7 +12,7 @@ OUT/  adapter_model.safetensors, projectors.safetensors, …   the result (see `
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ import torch
 from modaverse.errors import ModaVerseError, SettingsError
 from modaverse.imagebind.encoder import ImageBindEncoder
 from modaverse.imagebind.version import encoder_version
-from modaverse.language.model import MultimodalLM
+from modaverse.language.model import MultimodalLM, PartSize
 from modaverse.training.batches import BatchPlan
 from modaverse.training.checkpoints import checkpoints, load_trained
 from modaverse.training.curves import Board
-from modaverse.training.dataset import Conversation, Transcripts, conversation, read_rows
+from modaverse.training.dataset import Conversation, Transcripts, conversation, read_rows, row_files
 from modaverse.training.engine import Engine, Stage, Stop, World
 from modaverse.training.features import Features, default_folder
 from modaverse.training.progress import LossLog, Progress, Report, read_log
@@ -39,15 +39,17 @@ def train(
     out: Path,
     *,
     resume: bool = False,
+    begun: Callable[[Sequence[PartSize]], None] = lambda parts: None,
     report: Report = lambda progress: None,
     stop: Stop = lambda: False,
     encoder: ImageBindEncoder | None = None,
 ) -> TrainingResult:
     """Train projectors, adapter and new tokens' rows, and write the result to `out`.
 
-    `stop` is asked after each step; when it says True, the run saves and ends. With `resume` a run that
-    stopped or was killed goes on from its last checkpoint, with the losses of one that was not. `encoder`
-    is used instead of loading the one that the settings name. Torch's global random state is reseeded.
+    `begun` is told what trains, before anything does. `stop` is asked after each step; when it says True, the
+    run saves and ends. With `resume` a run that stopped or was killed goes on from its last checkpoint, with
+    the losses of one that was not. `encoder` is used instead of loading the one that the settings name.
+    Torch's global random state is reseeded.
 
     Raises:
         DataError: a row is wrong or too long.
@@ -61,9 +63,11 @@ def train(
     record = Record.open(out, settings, resume)
     if record.result is not None:
         return record.result
+    row_files((*settings.data, *settings.eval_data))  # before an LLM is loaded for nothing
     encoder = encoder or ImageBindEncoder.from_pretrained(settings.encoder, modalities=("vision", "audio"))
     version = encoder_version(encoder)
     lm = build_model(settings, encoder.dim, version)
+    begun(lm.parts())
     rows, held_out = _transcripts(settings, lm)
     encoded = _features(settings, encoder, [rows, held_out], world, report)
     data = _summary(rows, held_out, encoded)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -88,6 +89,7 @@ def test_what_was_trained_on_an_instruct_llm_speaks_its_turns_and_reads_media(
 def test_a_run_makes_a_profile(train, profile: Path, tmp_path: Path) -> None:
     result = train("--steps", "3")
     assert result.returncode == 0, result.stderr
+    assert re.match(r"trains [\d,]+ parameters, [\d.]+% of the LLM's [\d,]+: lora ", result.stdout)
     assert "all 3 of 3  loss " in result.stdout
     assert result.stdout.endswith("trained: trained  (modaverse run --profile trained ...)\n")
     made = load_profile(tmp_path / "trained")
@@ -98,6 +100,22 @@ def test_a_run_makes_a_profile(train, profile: Path, tmp_path: Path) -> None:
     assert again.returncode == 2
     assert "trained holds a training run already" in again.stderr
     assert train("--steps", "3", "--resume").returncode == 0
+
+
+def test_what_would_train_is_said_without_training(modaverse, train, profile: Path, tmp_path: Path) -> None:
+    result = modaverse("train", "--profile", profile, "--parameters", "--lora.r", "2")
+    assert result.returncode == 0, result.stderr
+    each = result.stdout.partition(": ")[2]
+    assert each.startswith("lora ")
+    assert each in train("--steps", "1").stdout
+    for missing, complaint in (("--out", "no folder for the result"), ("--data", "no rows to train on")):
+        options = {"--out": tmp_path / "new", "--data": tmp_path / "rows.jsonl"}
+        del options[missing]
+        given = [word for pair in options.items() for word in pair]
+        result = modaverse("train", "--profile", profile, *given)
+        assert result.returncode == 2
+        assert complaint in result.stderr
+        assert missing in result.stderr
 
 
 @contextmanager
@@ -189,7 +207,7 @@ def test_a_wrong_setting_is_named(options: list[str], message: str, hint: str) -
 def test_no_data_at_all(modaverse) -> None:
     result = modaverse("train", "--out", "x")
     assert result.returncode == 2
-    assert "error: Training settings: data: " in result.stderr
+    assert "error: there are no rows to train on  hint: Name a file" in result.stderr
 
 
 def test_a_result_names_only_what_differs(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from modaverse.errors import CheckpointError, ModaVerseError, SettingsError, StorageError
+from modaverse.errors import CheckpointError, DataError, ModaVerseError, SettingsError, StorageError
 from modaverse.language.batch import IGNORED
 from modaverse.language.model import MultimodalLM
 from modaverse.settings import LoraSettings
@@ -267,6 +267,13 @@ def test_another_run_is_not_gone_on_with(settings: Any, encoder: Any, tmp_path: 
     # How it is logged and saved may change.
     assert train(settings(steps=4, log_every=2), tmp_path, encoder=encoder, resume=True).finished
     assert train(chosen, tmp_path, encoder=encoder, resume=True).step == 4
+
+
+def test_rows_that_are_not_there_are_named_before_models_are_loaded(settings: Any, tmp_path: Path) -> None:
+    nowhere = {"llm": str(tmp_path / "llm"), "encoder": tmp_path / "encoder"}
+    for name in ("data", "eval_data"):
+        with pytest.raises(DataError, match=r"no\.jsonl does not exist"):
+            train(settings(**nowhere, **{name: (tmp_path / "no.jsonl",)}), tmp_path / "out")
 
 
 def test_a_damaged_checkpoint_is_named(settings: Any, encoder: Any, tmp_path: Path) -> None:
