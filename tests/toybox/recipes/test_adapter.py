@@ -52,7 +52,7 @@ def test_it_is_trained_on_rows_of_toybox_and_goes_on(runs: Path) -> None:
 def test_settings_may_be_changed(tmp_path: Path) -> None:
     paths = {"llm": tmp_path, "encoder": tmp_path, "data": tmp_path, "held_out": tmp_path}
     settings = mini_settings(**paths, feature_cache=tmp_path)
-    assert (settings.epochs, settings.batch_tokens, settings.lora.r) == (3.0, 3000, 32)
+    assert (settings.epochs, settings.batch_tokens, settings.lora.r) == (2.0, 3000, 32)
     changed = mini_settings(**paths, feature_cache=tmp_path, steps=7, batch_size=8, batch_tokens=None)
     assert (changed.epochs, changed.steps, changed.batch_size) == (None, 7, 8)
 
