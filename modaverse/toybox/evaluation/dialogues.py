@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from modaverse.context import Media, Modality, Text
-from modaverse.interfaces import MODELS
 from modaverse.toybox.evaluation import making
 from modaverse.toybox.evaluation.alone import BARS_OF
 from modaverse.toybox.evaluation.answering import Answer, Request
@@ -122,8 +121,7 @@ def _fact(part: object) -> str:
 def right_calls(case: Case, answer: Answer, seen: Seen) -> dict[str, bool]:
     """`called`: every call that was wanted, none besides, nothing malformed. `input` (of calls whose wish is
     known beforehand): the captions ask for just what was asked."""
-    wanted = sorted(MODELS[wish.modality] for wish in case.wishes)
-    called = wanted == sorted(call.model for call in answer.calls) and not answer.malformed
+    called = sorted(case.calls) == sorted(call.model for call in answer.calls) and not answer.malformed
     marks = {"called": called, "refused": not answer.calls and not answer.malformed}
     if len(case.wishes) == 1:
         wish = case.wishes[0]

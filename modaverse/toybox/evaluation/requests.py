@@ -17,11 +17,17 @@ from modaverse.interfaces import MODELS
 from modaverse.toybox.evaluation.row import Case
 from modaverse.toybox.evaluation.specimens import Specimen, foreign, fresh
 from modaverse.toybox.rows import sample_row
+from modaverse.toybox.rows.chat import EDITORS
 from modaverse.toybox.wordings.wishes import OPEN_THINGS, AnyScene, Wish, complete
 from modaverse.toybox.world import COLOURS, THINGS
 from modaverse.training.rows import MediaPart, TextPart
 
-MODALITY = {model: modality for modality, model in MODELS.items()}
+MODALITY = {
+    **{model: modality for modality, model in MODELS.items()},
+    **{model: made for (_, made), model in EDITORS.items()},
+}
+"""What a call of mini's makes."""
+
 _SPACING = 10  # renders that one case may need
 
 
@@ -33,6 +39,7 @@ class Drawn:
     intent: str
     parts: tuple[str | Specimen, ...]
     wishes: tuple[Wish, ...]
+    calls: tuple[str, ...]
     refuses: bool
 
     @property
@@ -46,14 +53,16 @@ class Drawn:
 
     def case(self, **changes: Any) -> Case:
         return Case(
-            f"{self.number:05d}", self.number, **{"parts": self.parts, "wishes": self.wishes} | changes
+            f"{self.number:05d}",
+            self.number,
+            **{"parts": self.parts, "wishes": self.wishes, "calls": self.calls} | changes,
         )
 
 
 def draw(mixture: Mapping[str, float], seed: int, number: int) -> Drawn:
     """Request `number` of a mixture of intents (names of `modaverse.toybox.rows.INTENTS`)."""
     rng = random.Random(f"evaluation:{seed}:{number}:{','.join(mixture)}")
-    row = sample_row(rng, split="held_out", mixture=mixture, turns=(1.0,), missed=0.0)
+    row = sample_row(rng, split="held_out", mixture=mixture, turns=(1.0,), missed=0.0, editing=True)
     truth = row.about["turns"][0]
     parts: list[str | Specimen] = []
     for part in row.turns[0].parts:
@@ -62,7 +71,8 @@ def draw(mixture: Mapping[str, float], seed: int, number: int) -> Drawn:
         elif isinstance(part, MediaPart):
             parts.append(_own(Specimen(part.uri), _SPACING * number + len(parts)))
     wishes = tuple(Wish(MODALITY[call["model"]], **call["wish"]) for call in truth["calls"])
-    return Drawn(number, truth["intent"], tuple(parts), wishes, truth.get("refuses", False))
+    calls = tuple(call["model"] for call in truth["calls"])
+    return Drawn(number, truth["intent"], tuple(parts), wishes, calls, truth.get("refuses", False))
 
 
 def _own(specimen: Specimen, number: int) -> Specimen:

@@ -24,6 +24,7 @@ class Case:
         seed: of all that is drawn while it is answered.
         parts: the request: text, and media that are rendered when they are needed.
         wishes: the media that must come of it, in order; no wish means that nothing may be made.
+        calls: what makes them, one for each wish.
         scene: what the given medium shows, or the one that the test splices.
         spliced: what the test puts in the place of the medium that was asked for.
         asks: the attributes that the answer must say.
@@ -36,6 +37,7 @@ class Case:
     scene: AnyScene | None = None
     spliced: Specimen | None = None
     asks: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

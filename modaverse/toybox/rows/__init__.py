@@ -86,8 +86,8 @@ def sample_row(
     combinations, and generators make what they were asked for; in "train" neither ever occurs, and with the
     probability `missed` (default 0.2) a generator makes something else, and with `failing` nothing. With a
     `layout` media come where decoding splices them while the LLM writes on, and without one directly behind
-    their calls. `editing` writes changes as edits with a `Source` instead of fresh calls. `followups` are
-    what may come next, with weights.
+    their calls. `editing` writes changes as edits with a `Source` (see `EDITORS`), not as fresh calls.
+    `followups` are what may come next, with weights.
     """
     if missed is None:
         missed = 0.2 if split == "train" else 0.0
@@ -127,7 +127,7 @@ def sample_rows(
     for index in range(count):
         rng = random.Random(f"{split}:{seed}:{index}")
         deferred = layout is not None and rng.random() < DEFERRED
-        yield sample_row(rng, split=split, failing=failing, layout=layout if deferred else None)
+        yield sample_row(rng, split=split, failing=failing, layout=layout if deferred else None, editing=True)
 
 
 def write_rows(

@@ -108,9 +108,8 @@ class Answer:
     def call(self, wish: Wish, *, edits: Seen | None = None) -> Seen:
         """A call for `wish`, and what the generator makes of it."""
         chat, model, source = self.chat, MODELS[wish.modality], None
-        if edits is not None and chat.editing:
-            model = EDITORS[wish.modality] if edits.modality is wish.modality else "I-to-V"
-            source = edits.number
+        if edits is not None and chat.editing and (edits.modality, wish.modality) in EDITORS:
+            model, source = EDITORS[edits.modality, wish.modality], edits.number
         call = CallPart(model, plain_caption(wish), source=source)
         truth: dict[str, Any] = {"model": model, "wish": wish.attributes, "made": None}
         part: RowPart

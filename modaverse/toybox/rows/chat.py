@@ -34,7 +34,9 @@ from modaverse.toybox.world import (
 from modaverse.training.layout import Layout
 from modaverse.training.rows import MediaPart, Row, RowPart, RowTurn, TextPart
 
-EDITORS = {Modality.IMAGE: "TI-to-I", Modality.VIDEO: "TV-to-V", Modality.AUDIO: "TA-to-A"}
+EDITORS = {(Modality.IMAGE, Modality.IMAGE): "TI-to-I", (Modality.IMAGE, Modality.VIDEO): "I-to-V"}
+"""What mini calls to go on from a medium, by the kinds of both. Changed clips and sounds are made afresh: of
+those its generators have learnt no changes."""
 NOUNS = {Modality.IMAGE: "picture", Modality.VIDEO: "clip", Modality.AUDIO: "sound"}
 VISUAL = (Modality.IMAGE, Modality.VIDEO)
 MEDIA = (Modality.IMAGE, Modality.VIDEO, Modality.AUDIO)

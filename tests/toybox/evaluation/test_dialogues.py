@@ -58,7 +58,7 @@ def call(prompt: str = "a red cat", model: str = "T-to-I") -> MetaResponse:
 
 def test_right_calls() -> None:
     cat = Wish(IMAGE, "cat", colour="red")
-    one = Case("0", 0, wishes=(cat,))
+    one = Case("0", 0, wishes=(cat,), calls=("T-to-I",))
     assert right_calls(one, answer("Here:", call()), ()) == {"called": True, "refused": False, "input": True}
     assert right_calls(one, answer("", call("a cat")), ())["input"] is False
     assert right_calls(one, answer("", call(model="T-to-V")), ())["called"] is False
@@ -67,8 +67,11 @@ def test_right_calls() -> None:
         "called": False, "refused": False, "input": False,
     }  # fmt: skip
     assert right_calls(one, answer("Sorry."), ()) == {"called": False, "refused": True, "input": False}
-    two = Case("0", 0, wishes=(cat, Wish(AUDIO, "bell")))
+    two = Case("0", 0, wishes=(cat, Wish(AUDIO, "bell")), calls=("T-to-I", "T-to-A"))
     assert right_calls(two, answer("", call("x", "T-to-A"), call()), ()) == {"called": True, "refused": False}
+    edit = Case("0", 0, wishes=(cat,), calls=("TI-to-I",))
+    assert right_calls(edit, answer("", call(model="TI-to-I")), ())["called"] is True
+    assert right_calls(edit, answer("", call()), ())["called"] is False
 
 
 def test_shows_takes_the_medium_that_was_wanted() -> None:
@@ -131,7 +134,8 @@ def test_honest_needs_words_and_no_generator() -> None:
 
 
 class Scripted:
-    """An LLM that does what `think` says with each case: texts and wishes, and texts of what was made."""
+    """An LLM that does what `think` says with each case: texts, wishes with or without the call that makes
+    them, and texts of what was made."""
 
     def __init__(self, folder: Path, think: Callable[[int, Request], Sequence[Any]]) -> None:
         self.folder = folder
@@ -155,8 +159,9 @@ class Scripted:
         made: list[Media | None] = []
         last: Decoded | None = None
         for step in self.think(index, request):
-            if isinstance(step, Wish):
-                response = MetaResponse(MODELS[step.modality], plain_caption(step))
+            if isinstance(step, Wish | tuple):
+                model, step = step if isinstance(step, tuple) else (MODELS[step.modality], step)
+                response = MetaResponse(model, plain_caption(step))
                 (result,) = maker(
                     [Order(index, len(made), response, step.modality, request.seed + len(made))]
                 )
@@ -253,8 +258,11 @@ def test_the_splice_test_tells_looking_from_repeating(parts: Any) -> None:
 
 def test_calls_are_measured_without_generators(parts: Any) -> None:
     parts.generators = {}
-    outcomes = play("calls", parts, lambda case: ["Here:", *case.wishes, "Done."])
+    outcomes = play(
+        "calls", parts, lambda case: ["Here:", *zip(case.calls, case.wishes, strict=True), "Done."], 30
+    )
     assert share(outcomes, "called").value == 1
+    assert any("TI-to-I" in case.calls for case in ROWS["calls"].cases(30, 0))
     assert share(outcomes, "refused").value == 0
     assert not parts.answerer.off
     base = play(
