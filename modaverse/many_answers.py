@@ -31,7 +31,7 @@ from modaverse.orchestrator import Orchestrator
 
 N = TypeVar("N", bound=Need)
 Steps = Generator[Event | Need]
-"""An answer, as `Orchestrator.steps` takes it."""
+"""An answer, as `Orchestrator.steps` gives it."""
 
 
 class Row:

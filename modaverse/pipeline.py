@@ -45,7 +45,7 @@ class ModaVerse:
     """Any-to-any requests on one profile. One `ModaVerse` serves one thread at a time.
 
     Media that were made, and given ones that are no files, lie in `folder`; without one, in a temporary
-    folder that vanishes with this object, so that a reply must be saved to be kept.
+    folder that vanishes with this object and the last of its replies: those must be saved to be kept.
     """
 
     def __init__(
@@ -59,9 +59,10 @@ class ModaVerse:
         self._assemble = assemble
         self._orchestrator: Orchestrator | None = None
         self._turn, self._loading = threading.Lock(), threading.Lock()
+        self._temporary: _TemporaryFolder | None = None
         if folder is None:
-            self.folder = Path(tempfile.mkdtemp(prefix="modaverse-"))
-            weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+            self._temporary = _TemporaryFolder()
+            self.folder = self._temporary.path
         else:
             self.folder = Path(folder)
         self._limits = media_limits(profile)
@@ -166,6 +167,14 @@ class ModaVerse:
         self.close()
 
 
+class _TemporaryFolder:
+    """A folder that vanishes with the last who holds this."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="modaverse-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
 class Chat:
     """One conversation. Numbers of media go on from request to request."""
 
@@ -244,7 +253,12 @@ class Chat:
         )
         conversation = self._begun()
         steps = owner.orchestrator.steps(conversation, parts, settings)
-        builder = ReplyBuilder(parts, spliced=settings.splice != "none", profile=owner.profile.name)
+        builder = ReplyBuilder(
+            parts,
+            spliced=settings.splice != "none",
+            profile=owner.profile.name,
+            keeps=owner._temporary,
+        )
         noted = _noted(steps, conversation, builder)
         return AnswerStream(noted, conversation.transcript, builder, owner._turn)
 

@@ -42,7 +42,8 @@ class Reply:
 
     `record` has everything that happened, in order: the parts, and in their places what was malformed and
     what failed. `first_number` is the number of the request's first medium in the context. `choices` says how
-    media were chosen that were compared with their prompts, by their number.
+    media were chosen that were compared with their prompts, by their number. `keeps` is held and nothing
+    else: a temporary folder stays while its media are in somebody's reply.
     """
 
     request: tuple[Text | Media, ...]
@@ -53,6 +54,7 @@ class Reply:
     profile: str = ""
     first_number: int = 1
     choices: Mapping[int, Choice] = field(default_factory=dict)
+    keeps: object = field(default=None, repr=False, compare=False)
 
     @property
     def parts(self) -> list[Part]:
@@ -119,11 +121,14 @@ class ReplyBuilder:
     `first_number` is the number of the request's first medium; it is known once the stream has begun.
     """
 
-    def __init__(self, request: Sequence[Text | Media], *, spliced: bool, profile: str) -> None:
+    def __init__(
+        self, request: Sequence[Text | Media], *, spliced: bool, profile: str, keeps: object = None
+    ) -> None:
         self._request = tuple(request)
         self._spliced = spliced
         self.first_number = 1
         self._profile = profile
+        self._keeps = keeps
         self._record: list[Part | Malformed] = []
         self._choices: dict[int, Choice] = {}
         self._done: Done | None = None
@@ -167,6 +172,7 @@ class ReplyBuilder:
             self._profile,
             self.first_number,
             self._choices,
+            self._keeps,
         )
 
     def _place(self, call: int) -> int:

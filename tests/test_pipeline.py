@@ -157,6 +157,18 @@ def test_nothing_is_loaded_before_it_is_needed() -> None:
     assert calls == [mv.folder]
 
 
+def test_the_temporary_folder_stays_for_those_who_have_a_reply() -> None:
+    def parts(folder: Path) -> Orchestrator:
+        pool = GeneratorPool([pictures()], folder)
+        return Orchestrator(ScriptedLanguageModel(CAT), ScriptedEncoder(), pool, vocabulary=VOCABULARY)
+
+    reply = ModaVerse(PROFILE, parts).run("Draw")  # which nobody holds any more
+    path = reply.media[0].path
+    assert path.is_file()
+    del reply
+    assert not path.parent.exists()
+
+
 def test_the_temporary_folder_vanishes_with_its_owner(scripted: Make) -> None:
     mv = ModaVerse(PROFILE, lambda folder: None)  # type: ignore[arg-type,return-value]
     folder = mv.folder

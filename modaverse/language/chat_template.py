@@ -33,17 +33,12 @@ def scheme_of(tokenizer: PreTrainedTokenizerBase, *, system: str = "") -> Transc
     Raises:
         SettingsError: there is no chat template, or turns cannot be told apart in what it renders.
     """
-    from jinja2 import TemplateError
-
     if not getattr(tokenizer, "chat_template", None):
         raise SettingsError(
             "The LLM's tokenizer has no chat template",
             hint="Say in `transcript` how turns are to be written.",
         )
-    try:
-        first, longer = _render(tokenizer, system)
-    except TemplateError:  # some templates know no system prompt: it goes before the first question then
-        first, longer = _render(tokenizer, "", before=f"{system}\n\n")
+    first, longer = _rendered(tokenizer, system)
     if any(text.count(mark) != 1 for text, mark in ((first, _QUESTION), (longer, _ANSWER), (longer, _AGAIN))):
         raise SettingsError(
             "The LLM's chat template does not render each turn once",
@@ -60,7 +55,31 @@ def scheme_of(tokenizer: PreTrainedTokenizerBase, *, system: str = "") -> Transc
     )
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, system: str, before: str = "") -> tuple[str, str]:
+def _rendered(tokenizer: PreTrainedTokenizerBase, system: str) -> tuple[str, str]:
+    """What `_render` gives. Some templates know no system prompt, and say so or pass over it: it goes before
+    the first question then.
+
+    Raises:
+        SettingsError: the template renders neither.
+    """
+    from jinja2 import TemplateError
+
+    cause = "it leaves out what it is given"
+    for prompt, before in ((system, ""), ("", f"{system}\n\n")):
+        try:
+            first, longer = _render(tokenizer, prompt, before)
+        except TemplateError as error:
+            cause = " ".join(str(error).split())
+            continue
+        if system.strip() in first:
+            return first, longer
+    raise SettingsError(
+        f"The LLM's chat template renders no conversation: {cause}",
+        hint="Say in `transcript` how turns are to be written.",
+    )
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, system: str, before: str) -> tuple[str, str]:
     """A question alone, and a question, its answer and another question."""
     asked: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
     asked.append({"role": "user", "content": before.lstrip() + _QUESTION})

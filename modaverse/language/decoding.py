@@ -37,10 +37,10 @@ class CachedTranscript(GrowingTranscript):
         inputs = self._inputs(self._read)
         try:
             output = self._model.core(**inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+            self._read = total
         except BaseException:  # also Ctrl-C: some layers have read what others have not
             self._cache, self._read = None, 0
             raise
-        self._read = total
         return output.logits[0, -1].float()  # type: ignore[no-any-return]
 
     def _inputs(self, start: int) -> dict[str, torch.Tensor]:

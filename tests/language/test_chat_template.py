@@ -93,6 +93,12 @@ def test_a_template_without_a_system_role_gets_it_before_the_question() -> None:
     assert scheme.assistant_end == "<|/turn|>"
 
 
+def test_a_template_that_passes_over_the_system_prompt_gets_it_as_well() -> None:
+    deaf = CHATML.replace("{% for m in messages %}", "{% for m in messages if m['role'] != 'system' %}")
+    assert deaf != CHATML
+    assert scheme_of(tokenizer_with(deaf), system="Be kind.").start == "<|im_start|>user\nBe kind.\n\n"
+
+
 def test_the_token_that_begins_every_text_is_not_lost() -> None:
     assert scheme_of(tokenizer_with(CHATML, begins=True)).start == "<|bos|><|im_start|>user\n"
     assert scheme_of(tokenizer_with(CHATML)).start == "<|im_start|>user\n"
@@ -103,6 +109,8 @@ def test_the_token_that_begins_every_text_is_not_lost() -> None:
     (None, "has no chat template"),
     ("{% for m in messages %}{{ m['content'] }}\n{% endfor %}", "is no control token"),
     ("{{ messages[0]['content'] }}", "does not render each turn once"),
+    ("{{ raise_exception('Tools only') }}", "renders no conversation: Tools only"),
+    ("{% for m in messages %}", "renders no conversation: Unexpected end of template"),
 ])  # fmt: skip
 def test_templates_that_do_not_serve(template: str | None, message: str) -> None:
     with pytest.raises(SettingsError, match=message) as caught:

@@ -7,6 +7,9 @@
 The transcript of each row, its parser and its seeds are those of the orchestrator, so a row's tokens are what
 `ModaVerse.run` would give, up to rounding of sums in another order. After a splice a row is read anew: at
 mini's size that costs less than keeping caches of all rows while their calls are made.
+
+`many_answers.Together` does not serve here: a row of data may say nothing of what came of a call. Then
+nothing is spliced, not even a note, and the row goes on at once, which no user's answer does.
 """
 
 from __future__ import annotations
