@@ -165,7 +165,7 @@ def encoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
     recipe = Recipe(
         name="encoder",
         schedule=Schedule(
-            steps=4500, learning_rate=2e-3, warmup=300, weight_decay=0.05, ema=0.998, muon=True
+            steps=4700, learning_rate=2e-3, warmup=300, weight_decay=0.05, ema=0.998, muon=True
         ),
         build=lambda: EncoderTraining(config),
         batch=batch,

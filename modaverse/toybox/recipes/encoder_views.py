@@ -23,10 +23,11 @@ from torch import Tensor
 
 from modaverse.context import Modality
 
-GREY_SHARE, RECOLOURED_SHARE = 0.12, 0.15
+GREY_SHARE, RECOLOURED_SHARE = 0.12, 0.2
 MOVED_SHARE = STRETCHED_SHARE = 0.12
 _MOST_BINS = 24  # of 128 mel bins
 _STRETCH = 1.6
+_BLEACHED = 0.4  # of those in other colours
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,13 @@ def show_pixels(renders: Tensor, views: Views) -> Tensor:
 
 
 def _recoloured(render: Tensor) -> Tensor:
-    """Channels exchanged, made stronger or weaker each by itself, and paler or more vivid."""
+    """Channels exchanged, made stronger or weaker each by itself, paler or more vivid, and often bleached."""
     swapped = render.float()[..., torch.randperm(3)] * (0.6 + torch.rand(3))
     grey = swapped.mean(-1, keepdim=True)
-    return torch.lerp(grey, swapped, 1.3 * torch.rand(())).clamp(0, 255).round().to(render.dtype)
+    shown = torch.lerp(grey, swapped, 1.3 * torch.rand(())).clamp(0, 255)
+    if torch.rand(()) < _BLEACHED:
+        shown = torch.lerp(torch.full_like(shown, 255.0), shown, 0.2 + 0.8 * float(torch.rand(())))
+    return shown.round().to(render.dtype)
 
 
 def show_spectra(spectra: Tensor, views: Views) -> Tensor:
