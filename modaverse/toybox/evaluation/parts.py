@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modaverse.assembly import load_language, media_limits, pick_device
+from modaverse.assembly import load_language, media_limits, pick_device, text_tokenizer
 from modaverse.context import Modality
 from modaverse.errors import ModelNotFound, SettingsError
 from modaverse.generators.card import Card, load_card
@@ -152,6 +152,7 @@ class Parts:
         return ImageBindEncoder.from_pretrained(
             self.profile.encoder.path,
             device=pick_device(self.profile.device),
+            tokenizer=text_tokenizer(self.profile.encoder.tokenizer),
             limits=media_limits(self.profile),
         )
 

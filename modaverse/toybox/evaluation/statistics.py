@@ -36,13 +36,17 @@ def proportion(marks: Sequence[bool]) -> Estimate:
 
 
 def ratio(above: Sequence[float], below: Sequence[float], *, resamples: int = 4000) -> Estimate:
-    """sum(above) / sum(below) over pairs, with the percentile bootstrap over the pairs (Efron 1979)."""
+    """sum(above) / sum(below) over pairs, with the percentile bootstrap over the pairs (Efron 1979).
+
+    Resamples in which nothing is below have no ratio, and are left out.
+    """
     pairs = np.array([above, below], dtype=np.float64)
     count = pairs.shape[1]
     if not count or not pairs[1].sum():
         return NOTHING
     chosen = np.random.default_rng(0).integers(count, size=(resamples, count))
-    drawn = pairs[0][chosen].sum(1) / pairs[1][chosen].sum(1)
+    resampled = pairs[:, chosen].sum(2)
+    drawn = np.divide(*resampled[:, resampled[1] != 0])
     low, high = np.quantile(drawn, (0.025, 0.975))
     return Estimate(float(pairs[0].sum() / pairs[1].sum()), float(low), float(high), count)
 
