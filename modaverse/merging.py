@@ -42,8 +42,10 @@ def merge_adapter(profile: Profile, out: Path, *, dtype: torch.dtype | None = No
             f"{profile.name} has no adapter that could be merged", hint="Name a profile that was trained."
         )
     out = out.resolve()
-    if out.exists() and any(out.iterdir()):
+    if out.is_dir() and any(out.iterdir()):
         raise SettingsError(f"{out} is not empty", hint="Merge into a new folder.")
+    if out.exists() and not out.is_dir():
+        raise SettingsError(f"{out} is a file", hint="Merge into a new folder.")
     saved_in: torch.dtype = base_config(settings.place, revision=settings.revision).dtype
     lm = MultimodalLM.from_pretrained(
         settings.place,

@@ -40,7 +40,10 @@ def read_json(path: Path) -> object:
             f"cannot read {shown(path)}: {error.strerror}", hint="Give a file of data."
         ) from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{shown(path)}: no JSON: {error}", hint="Download or export it again.") from error
+        way_out = "Download or export it again."
+        if path.suffix == ".jsonl":
+            way_out = "Rows are used as they are; of another format's lines, make one list."
+        raise DataError(f"{shown(path)}: no JSON: {error}", hint=way_out) from error
 
 
 def entries(value: object, path: Path) -> Iterator[tuple[object, str]]:

@@ -82,6 +82,7 @@ def base_config(base: str | Path, *, revision: str | None = None) -> PreTrainedC
     """
     from transformers import AutoConfig
 
+    _check_place(base)
     try:
         with quiet():
             return AutoConfig.from_pretrained(str(base), revision=revision, local_files_only=True)
@@ -89,6 +90,15 @@ def base_config(base: str | Path, *, revision: str | None = None) -> PreTrainedC
         raise ModelNotFound(
             f"No LLM lies in {base}: {first_line(error)}", hint="Check the place of the LLM in the profile."
         ) from error
+
+
+def _check_place(base: str | Path) -> None:
+    """Raises:
+    ModelNotFound: it is no folder, and no repository's name either.
+    """
+    path = Path(base)
+    if not path.is_dir() and (path.is_absolute() or str(base).count("/") != 1):
+        raise ModelNotFound(f"No LLM lies in {base}", hint="Check the path of the LLM in the profile.")
 
 
 def load_base(
@@ -112,9 +122,7 @@ def load_base(
     placed: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
     if quantized is not None:
         placed["quantization_config"] = quantization_config(quantized, dtype)
-    path = Path(base)
-    if not path.is_dir() and (path.is_absolute() or str(base).count("/") != 1):
-        raise ModelNotFound(f"No LLM lies in {base}", hint="Check the path of the LLM in the profile.")
+    _check_place(base)
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(str(base), revision=revision, local_files_only=True)
@@ -127,7 +135,7 @@ def load_base(
                 **placed,
             )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        if not path.is_dir():
+        if not Path(base).is_dir():
             raise ModelNotFound(
                 f"The LLM {base} is not on this machine: {first_line(error)}",
                 hint=f"Run: hf download {base}" + (f" --revision {revision}." if revision else "."),

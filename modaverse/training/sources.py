@@ -9,7 +9,10 @@ from modaverse.context import Media, Modality
 from modaverse.errors import DataError, MediaError
 from modaverse.interfaces import Decoded
 from modaverse.media import MediaLimits, decode, read_media
+from modaverse.media.files import shown
 from modaverse.training.uris import RESOLVERS, resolve, version
+
+_MISSING = "Paths count from the folder of the rows, or in other formats from that of the file (--media)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class SourceReader:
             path = resolve(uri, folder)
             if not isinstance(path, Path):
                 raise DataError(f"{uri!r} is no path", hint="Name a file.")
+            if not path.exists():
+                raise MediaError(f"{shown(path)}: no such file", hint=_MISSING)
             if path not in self._files:
                 self._files[path] = read_media(path, limits=self._limits)
         except (MediaError, DataError) as error:

@@ -34,13 +34,20 @@ def test_it_leaves_a_profile(modaverse, trained: Path, tmp_path: Path) -> None:
             ("merge", "--profile", "mini", "--out", "x", "--dtype", "int3"),
             "error: int3 is no type of weights",
         ),
+        (("merge", "--profile", "modaverse-7b", "--out", "x"), "error: No LLM lies in "),
+        (
+            ("merge", "--profile", "trained", "--out", "trained/config.json"),
+            "error: {here}/trained/config.json is a file",
+        ),
         (("import-checkpoint", "none.pt", "--llm", "none", "--out", "x"), "error: no LLM lies in "),
     ],
 )
-def test_a_mistake_is_one_line(modaverse, words: tuple[str, ...], message: str) -> None:
+def test_a_mistake_is_one_line(
+    modaverse, trained: Path, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
     result = modaverse(*words)
     assert result.returncode in (1, 2)
-    assert result.stderr.startswith(message)
+    assert result.stderr.startswith(message.format(here=tmp_path))
     assert result.stderr.count("\n") == 1
 
 

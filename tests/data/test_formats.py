@@ -291,3 +291,9 @@ def test_nothing_is_written_with_faults_unless_they_are_skipped(tmp_path: Path) 
 def test_a_file_of_no_known_format_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(DataError, match=r"of no known format|no JSON"):
         list(read_captions([write(tmp_path / "x.json", content)], lambda file: Places(tmp_path, tmp_path)))
+
+
+def test_rows_are_no_format_that_is_converted(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"rows\.jsonl: no JSON") as caught:
+        format_of(write(tmp_path / "rows.jsonl", '{"turns": []}\n{"turns": []}\n'))
+    assert "used as they are" in caught.value.hint

@@ -193,8 +193,9 @@ def test_media_that_are_none_are_named_with_their_row(
     tmp_path: Path, uri: str, kind: type[Exception], reason: str
 ) -> None:
     path = write(tmp_path, user({"type": "media", "uri": uri}))
-    with pytest.raises(kind, match=reason):
+    with pytest.raises(kind, match=reason) as caught:
         [conversation(placed, SourceReader()) for placed in read_rows([path])]
+    assert ("from the folder of the rows" in caught.value.hint) == (uri == "nothing.png")
 
 
 def test_files_and_folders_of_rows(tmp_path: Path, rows_file: Path) -> None:
