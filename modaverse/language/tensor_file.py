@@ -32,7 +32,8 @@ def write_tensors(
     """
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(scratch, "xb") as file:
+        # Over what one that was killed has left: in containers the numbers of processes recur.
+        with open(scratch, "wb") as file:
             _write(file, tensors, dtype)
             file.flush()
             os.fsync(file.fileno())

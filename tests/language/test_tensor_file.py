@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,9 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OSError, match="No space"):
         write_tensors(tmp_path / "x.safetensors", TENSORS)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_no_hindrance(tmp_path: Path) -> None:
+    (tmp_path / f".x.safetensors.{os.getpid()}").write_bytes(b"half of it")
+    write_tensors(tmp_path / "x.safetensors", TENSORS)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
