@@ -22,6 +22,7 @@ from modaverse.toybox.evaluation.requests import (
     asked_about,
     calling,
     cases_of,
+    changed_picture,
     made_from_medium,
     made_from_words,
     outside_in_words,
@@ -146,6 +147,16 @@ def shows(
     return {**marks, "made": bool(there)}
 
 
+def changes(case: Case, answer: Answer, seen: Sequence[Verdict | None]) -> dict[str, bool]:
+    """Whether the picture shows what was to change and still the thing, and came of an edit."""
+    marks = shows(("thing", *case.asks), case, answer, seen)
+    return {
+        "thing": marks["thing"],
+        "changed": all(marks[name] for name in case.asks),
+        "edited": [call.model for call in answer.calls] == list(case.calls),
+    }
+
+
 def says(case: Case, answer: Answer, seen: Seen) -> dict[str, bool]:
     """Whether the words say of the given medium what was asked, and nothing else of that kind."""
     claimed = claims(answer.text)
@@ -246,6 +257,23 @@ def from_medium_row(source: Modality, target: Modality) -> Row:
     )
 
 
+def edit_row() -> Row:
+    return _row(
+        "edit",
+        "“make it blue”, with a picture",
+        cases_of({"from": 1.0}, changed_picture),
+        changes,
+        (
+            Bar("thing", "the thing is kept", at_least=0.90),
+            Bar("changed", "what was asked for is changed", at_least=0.90),
+            Bar("edited", "asked for as an edit of it"),
+        ),
+        maker=by_generators,
+        needs=("image", "judge-image"),
+        count=WITH_MEDIA,
+    )
+
+
 def to_words_row(modality: Modality) -> Row:
     colour = () if modality is Modality.AUDIO else (Bar("colour", "colour", at_least=0.95),)
     return _row(
@@ -340,6 +368,7 @@ def dialogue_rows() -> tuple[Row, ...]:
         *calls_rows(),
         *(from_words_row(modality) for modality in Modality),
         *(from_medium_row(source, target) for source, target in pairs),
+        edit_row(),
         *(to_words_row(modality) for modality in Modality),
         *words_rows(),
         *outside_rows(),

@@ -125,6 +125,16 @@ def made_from_medium(source: Modality, target: Modality, request: Drawn) -> Case
     return request.case(scene=request.scene)
 
 
+def changed_picture(request: Drawn) -> Case | None:
+    """ "Make it blue", with a picture; asked for is what changes."""
+    scene = request.scene
+    if request.intent != "edit.image" or scene is None or len(request.wishes) != 1:
+        return None
+    wanted = request.wishes[0].attributes
+    changed = tuple(name for name, value in wanted.items() if getattr(scene, name) != value)
+    return request.case(scene=scene, asks=changed)
+
+
 _ASKED = {"describe": ("thing", "colour"), "thing": ("thing",), "colour": ("colour",)}
 
 

@@ -256,6 +256,31 @@ def test_the_splice_test_tells_looking_from_repeating(parts: Any) -> None:
     assert all(part.startswith("toybox:image") for o in left_out for part in [o.facts["spliced"]])
 
 
+def test_an_edit_keeps_the_thing_and_changes_what_was_asked(parts: Any) -> None:
+    from dataclasses import replace
+
+    from modaverse.toybox.wordings.wishes import wish_for
+
+    editor = type(parts.generators["T-to-I"])(IMAGE, parts.judge)
+    parts.generators["TI-to-I"] = editor
+    right = play("edit", parts, lambda case: ["Sure:", ("TI-to-I", case.wishes[0])])
+    assert all(outcome.marks == {"thing": True, "changed": True, "edited": True} for outcome in right)
+    same = play("edit", parts, lambda case: [("TI-to-I", wish_for(case.scene))])  # type: ignore[arg-type]
+    assert all(outcome.marks == {"thing": True, "changed": False, "edited": True} for outcome in same)
+
+    def another(case: Case) -> Sequence[Any]:
+        return [replace(case.wishes[0], thing="frog" if case.wishes[0].thing == "cat" else "cat")]
+
+    afresh = play("edit", parts, another)
+    assert all(outcome.marks == {"thing": False, "changed": True, "edited": False} for outcome in afresh)
+    for case in ROWS["edit"].cases(12, 0):
+        assert case.calls == ("TI-to-I",)
+        assert case.scene is not None
+        assert {n for n, v in case.wishes[0].attributes.items() if getattr(case.scene, n) != v} == set(
+            case.asks
+        )
+
+
 def test_calls_are_measured_without_generators(parts: Any) -> None:
     parts.generators = {}
     outcomes = play(

@@ -30,7 +30,7 @@ def test_every_row_of_the_table_is_there() -> None:
     assert list(ROWS) == [
         "calls", "calls-base",
         "text-image", "text-video", "text-audio",
-        "audio-image", "image-audio", "image-video", "video-audio", "audio-video",
+        "audio-image", "image-audio", "image-video", "video-audio", "audio-video", "edit",
         "image-text", "video-text", "audio-text",
         "tell", "splice", "splice-none",
         "outside-words", "outside-media", "social",
@@ -56,6 +56,7 @@ def test_bars_are_those_of_the_specification() -> None:
     assert bars(ROWS["text-audio"]) == dict.fromkeys(("thing", "pitch", "pace"), (0.90, None))
     for pair in ("audio-image", "image-audio", "image-video", "video-audio", "audio-video"):
         assert bars(ROWS[pair]) == {"thing": (0.90, None)}
+    assert bars(ROWS["edit"]) == dict.fromkeys(("thing", "changed"), (0.90, None))
     for kind in ("image", "video"):
         assert bars(ROWS[f"{kind}-text"]) == dict.fromkeys(("thing", "colour"), (0.95, None))
     assert bars(ROWS["audio-text"]) == {"thing": (0.95, None)}
