@@ -23,7 +23,7 @@ $(BIN)/python:
 # torch comes first and by its exact version, so that nothing after it can bring another one.
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
-	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -e '.[dev,train,quantized]' -c constraints.txt
+	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -e '.[dev,train,quantized,ray]' -c constraints.txt
 	@touch "$@"
 
 demo: $(STAMP)

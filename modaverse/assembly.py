@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from modaverse.context import Media, Modality
 from modaverse.errors import CheckpointError, ModelNotFound, SettingsError
 from modaverse.generation import GeneratorPool
-from modaverse.interfaces import CallSpec, Generator, Matcher, Place
+from modaverse.interfaces import CallSpec, Generator, Matcher, Place, Pool
 from modaverse.media import MediaLimits
 from modaverse.metaresponse import Catalogue, Limits, TokenMask, Vocabulary
 from modaverse.orchestrator import Orchestrator
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from modaverse.language.model import MultimodalLM
 
 
-def assemble(profile: Profile, folder: Path) -> Orchestrator:
+def assemble(profile: Profile, folder: Path, pool: Pool | None = None) -> Orchestrator:
     """Load the LLM of `profile`, and make ready what is loaded when it is needed. Media go to `folder`.
+    `pool` stands in for the profile's generators, which need not be on this machine then.
 
     Raises:
         ModelNotFound: files of a model are not there; CheckpointError: they cannot be used.
@@ -32,19 +33,8 @@ def assemble(profile: Profile, folder: Path) -> Orchestrator:
     device = pick_device(profile.device)
     limits = media_limits(profile)
     # Generators come first: a card or weights that are missing are found before anything large is loaded.
-    generators = open_generators(profile, device)
-    language = load_language(profile, device, calls=[generator.spec for generator in generators])
-    settings = profile.generators
-    pool = GeneratorPool(
-        generators,
-        folder,
-        memory_budget=_bytes(settings.memory_gb),
-        parking=_bytes(settings.parking_gb),
-        workers=settings.workers,
-        batch=settings.batch,
-        deadline=settings.deadline,
-        cache=settings.cache,
-    )
+    pool = pool or open_pool(profile, folder)
+    language = load_language(profile, device, calls=pool.catalogue.values())
     vocabulary = Vocabulary.from_tokenizer(language.tokenizer, ends=sorted(language.script.ends))
     return Orchestrator(
         language,
@@ -54,6 +44,26 @@ def assemble(profile: Profile, folder: Path) -> Orchestrator:
         mask=LazyMask(vocabulary, Catalogue(pool.catalogue.values()), profile.answer.grammar),
         grammar=profile.answer.grammar,
         limits=Limits(max_calls=profile.answer.max_calls),
+    )
+
+
+def open_pool(profile: Profile, folder: Path) -> GeneratorPool:
+    """The profile's generators, which are loaded when they are called. What they make goes to `folder`.
+
+    Raises:
+        ModelNotFound: weights are not on this machine.
+        SettingsError: there is no such card, or a number makes no sense.
+    """
+    settings = profile.generators
+    return GeneratorPool(
+        open_generators(profile, pick_device(profile.device)),
+        folder,
+        memory_budget=_bytes(settings.memory_gb),
+        parking=_bytes(settings.parking_gb),
+        workers=settings.workers,
+        batch=settings.batch,
+        deadline=settings.deadline,
+        cache=settings.cache,
     )
 
 

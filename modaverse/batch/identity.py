@@ -33,13 +33,21 @@ _NEUTRAL = (
 def profile_identity(profile: Profile) -> dict[str, str]:
     """The settings of a profile that count, the hash of all weights, and the version of ModaVerse.
 
-    Generators are opened for it, which finds missing ones before anything large is loaded.
-
     Raises:
         ModelNotFound: a model's files are not there.
         SettingsError: a card or the device is wrong.
     """
-    from modaverse.assembly import open_generators, pick_device
+    return language_identity(profile) | generator_identity(profile)
+
+
+def language_identity(profile: Profile) -> dict[str, str]:
+    """What decides what the LLM says: all of it but the generators.
+
+    Raises:
+        ModelNotFound: a model's files are not there.
+        SettingsError: the device is wrong.
+    """
+    from modaverse.assembly import pick_device
 
     values = _flat(profile.model_dump(mode="json"))
     identity = {
@@ -48,8 +56,7 @@ def profile_identity(profile: Profile) -> dict[str, str]:
         if name not in _NEUTRAL and name.partition(".")[0] not in _NEUTRAL
     }
     identity["modaverse"] = version("modaverse")
-    device = pick_device(profile.device)
-    identity["device"] = device.type
+    identity["device"] = pick_device(profile.device).type
     for name, path in (
         ("llm", profile.llm.path),
         ("adapter", profile.llm.adapter),
@@ -57,7 +64,21 @@ def profile_identity(profile: Profile) -> dict[str, str]:
     ):
         if path is not None:
             identity[f"weights of {name}"] = _weights(path)
-    for generator in open_generators(profile, device):
+    return identity
+
+
+def generator_identity(profile: Profile) -> dict[str, str]:
+    """What decides what the generators make. They are opened for it, which finds missing ones before anything
+    large is loaded.
+
+    Raises:
+        ModelNotFound: a generator's files are not there.
+        SettingsError: a card or the device is wrong.
+    """
+    from modaverse.assembly import open_generators, pick_device
+
+    identity = {}
+    for generator in open_generators(profile, pick_device(profile.device)):
         fingerprint = getattr(generator, "fingerprint", None)
         identity[f"generator of {generator.spec.model}"] = str(fingerprint or "of unknown version")[:64]
     return identity

@@ -86,6 +86,10 @@ class LocalEngine:
 
     def cancel(self) -> None:
         self._cancelled = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Look for new rows now, also where all in flight wait for media. May be called from any thread."""
         if self._together is not None:
             self._together.wake()
 

@@ -1,18 +1,28 @@
-"""A scripted stand-in for an engine: for tests of batch jobs, and to measure what they cost by themselves."""
+"""Scripted stand-ins for an engine and for workers: for tests of batch jobs, and to measure what they cost by
+themselves.
+"""
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from modaverse.batch.engine import Supply
 from modaverse.batch.values import Answered, Failed, Outcome, Request
-from modaverse.context import FinishReason, Media, MetaResponse, Text, Usage
-from modaverse.interfaces import Pixels
+from modaverse.context import FinishReason, Media, MetaResponse, Modality, Text, Usage
+from modaverse.generation import GeneratorPool
+from modaverse.interfaces import GenerationRequest, Pixels, Pool, TokenNeeded
 from modaverse.media import write_media
+from modaverse.orchestrator import Orchestrator
+from modaverse.pipeline import ModaVerse
 from modaverse.reply import Reply
+from modaverse.settings import Profile
+from modaverse.testing import VOCABULARY, EchoLanguageModel, ScriptedEncoder, ScriptedGenerator
 
 
 class ScriptedEngine:
@@ -102,3 +112,83 @@ class ScriptedEngine:
 
         pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
         return write_media(Pixels(pixels), self._folder)
+
+
+# ------------------------------------------------------------------------------- parts of workers
+
+_DEADLY = "deadly"
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedParts:
+    """Workers that answer a row with its own text, in which calls of T-to-I are spelled; implements
+    `cluster.parts.Parts`.
+
+    A row that calls for something "deadly" ends the generator worker, one that just says so the LLM worker,
+    as a kill -9 would. Each process of a worker leaves its number in the folder `pids`, as the name of a file
+    in `llm` or `generators`. A token takes `seconds`.
+    """
+
+    pids: Path
+    seconds: float = 0.0
+    splice: str = "none"
+    device: str = "cpu"
+    places: int = 2
+
+    def on(self, device: str) -> ScriptedParts:
+        return self
+
+    def language_identity(self) -> Mapping[str, str]:
+        return {"llm": "scripted"}
+
+    def language(self, folder: Path, pool: Pool) -> ModaVerse:
+        self._leave_pid("llm")
+        profile = Profile.model_validate(
+            {
+                "name": "scripted",
+                "llm": {"path": "x", "adapter": "y"},
+                "encoder": {"path": "z"},
+                "answer": {"splice": self.splice},
+            }
+        )
+        language = MortalLanguageModel(self.seconds)
+
+        def assemble(media: Path) -> Orchestrator:
+            return Orchestrator(language, ScriptedEncoder(), pool, vocabulary=VOCABULARY)
+
+        return ModaVerse(profile, assemble, folder=folder)
+
+    def generator_identity(self) -> Mapping[str, str]:
+        return {"generator of T-to-I": "scripted"}
+
+    def generators(self, folder: Path) -> GeneratorPool:
+        painter = ScriptedGenerator("T-to-I", Modality.IMAGE, self._paint, seconds=self.seconds)
+        return GeneratorPool([painter], folder, workers=self.places)
+
+    def _paint(self, request: GenerationRequest) -> Pixels:
+        import numpy as np
+
+        self._leave_pid("generators")
+        if _DEADLY in request.prompt:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Pixels(np.random.default_rng(request.seed).integers(0, 256, (8, 8, 3), np.uint8))
+
+    def _leave_pid(self, name: str) -> None:
+        (self.pids / name).mkdir(parents=True, exist_ok=True)
+        (self.pids / name / str(os.getpid())).touch()
+
+
+class MortalLanguageModel(EchoLanguageModel):
+    """Ends its process where it is to write "deadly" outside of a call."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def step(self, wanted: Sequence[TokenNeeded]) -> Sequence[TokenNeeded]:
+        time.sleep(self._seconds)
+        for need in wanted:
+            said = str(getattr(need.transcript, "log", ""))
+            if _DEADLY in said and "<meta>" not in said:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().step(wanted)

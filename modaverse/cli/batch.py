@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -42,7 +42,20 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder for the results; the same one goes on with a job.")],
     profile: Annotated[str, typer.Option(help="Profile that answers, its TOML file, or a folder.")] = "mini",
     seed: Annotated[int, typer.Option(min=0, help="For rows without a seed, together with their id.")] = 0,
-    rows: Annotated[int, typer.Option(min=1, help="Rows that are answered at a time.")] = 16,
+    rows: Annotated[int, typer.Option(min=1, help="Rows that each LLM answers at a time.")] = 16,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Who answers: this process, or workers of a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster that is running: auto, or HOST:PORT.")
+    ] = None,
+    llm_workers: Annotated[int | None, typer.Option(min=1, help="Ray workers with an LLM.")] = None,
+    generator_workers: Annotated[int | None, typer.Option(min=1, help="Ray workers with generators.")] = None,
+    llm_gpus: Annotated[float | None, typer.Option(min=0, help="GPUs, or part of one, for each LLM.")] = None,
+    generator_gpus: Annotated[
+        float | None, typer.Option(min=0, help="GPUs, or part of one, for each worker with generators.")
+    ] = None,
+    worker_cpus: Annotated[float | None, typer.Option(min=0, help="Cores of each Ray worker.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look for rows that are wrong.")] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Move earlier results aside, and begin anew.")
@@ -70,7 +83,7 @@ def run(
     Ends with 1 where rows failed or are wrong; they are in errors.jsonl, and are tried again the next time.
     """
     from modaverse.batch.settings import BatchSettings
-    from modaverse.cli.batch_job import answer_all, look_only, profile_with
+    from modaverse.cli.batch_job import answer_all, cluster_with, look_only, profile_with
 
     limits = {
         "max_bytes": max_bytes,
@@ -78,13 +91,26 @@ def run(
         "max_frames": max_frames,
         "max_seconds": max_seconds,
     }
+    cluster = cluster_with(
+        engine,
+        {
+            "address": address,
+            "llm_workers": llm_workers,
+            "generator_workers": generator_workers,
+            "llm_gpus": llm_gpus,
+            "generator_gpus": generator_gpus,
+            "worker_cpus": worker_cpus,
+        },
+    )
     known, media_limits = profile_with(profile, limits)
     settings = BatchSettings(
         fresh, allow_mixed, seed, media_root, tuple(allow_hosts or ()), media_limits, decode_seconds
     )
     if dry_run:
         raise typer.Exit(look_only(jobs, out, settings, json=json))
-    finished = answer_all(jobs, out, known, settings, rows=rows, json=json)
+    finished = answer_all(jobs, out, known, settings, rows=rows, json=json, cluster=cluster)
+    if finished.stopped and cluster is not None:
+        raise typer.Exit(INTERRUPTED)  # the models are elsewhere, and are told
     if finished.stopped:
         # What was being made is given up. A model in the middle of a step would be waited for.
         sys.stdout.flush()

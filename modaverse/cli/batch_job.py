@@ -6,10 +6,13 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from modaverse.assembly import media_limits
 from modaverse.batch.check import check
+from modaverse.batch.cluster.engine import ClusterSettings, RayEngine
+from modaverse.batch.cluster.parts import ProfileParts
+from modaverse.batch.engine import Engine
 from modaverse.batch.events import (
     BatchEvent,
     Checked,
@@ -29,7 +32,7 @@ from modaverse.batch.status import Status
 from modaverse.batch.values import Form
 from modaverse.cli.progress import Bars, asked_to_stop
 from modaverse.cli.records import JsonLines, record
-from modaverse.errors import InputError
+from modaverse.errors import InputError, SettingsError
 from modaverse.media import MediaLimits
 from modaverse.media.apart import MediaProcess
 from modaverse.pipeline import ModaVerse
@@ -67,16 +70,48 @@ def sharing_runs(profile: Profile) -> Profile:
     return profile.model_copy(update={"generators": generators.model_copy(update={"batch": _SHARING})})
 
 
+def cluster_with(engine: str, given: Mapping[str, Any]) -> ClusterSettings | None:
+    """What was said of a cluster, where one is wanted.
+
+    Raises:
+        SettingsError: something was said, and none is wanted.
+    """
+    said = {name: value for name, value in given.items() if value is not None}
+    if engine == "ray":
+        return ClusterSettings(**said)
+    if said:
+        option = next(iter(said)).replace("_", "-")
+        raise SettingsError(
+            f"--{option} says something of a cluster, and there is none",
+            hint="Say --engine ray as well, or leave it out.",
+        )
+    return None
+
+
+def engine_for(profile: Profile, media: Path, rows: int, cluster: ClusterSettings | None) -> Engine:
+    """What answers rows: models of this process, or the workers of a cluster."""
+    profile = sharing_runs(profile)
+    if cluster is None:
+        return LocalEngine(ModaVerse.from_profile(profile, folder=media), rows=rows)
+    return RayEngine(ProfileParts(profile), media, cluster, rows=rows)
+
+
 def answer_all(
-    jobs: Path, out: Path, profile: Profile, settings: BatchSettings, *, rows: int, json: bool
+    jobs: Path,
+    out: Path,
+    profile: Profile,
+    settings: BatchSettings,
+    *,
+    rows: int,
+    json: bool,
+    cluster: ClusterSettings | None = None,
 ) -> Finished:
     """Run a job, and show how it goes.
 
     Raises:
         ModaVerseError: what `run_batch` raises.
     """
-    models = ModaVerse.from_profile(sharing_runs(profile), folder=out / "media")
-    engine = LocalEngine(models, rows=rows)
+    engine = engine_for(profile, out / "media", rows, cluster)
     finished: Finished | None = None
     with asked_to_stop() as stop, Bars() as bars:
         view: View = JsonView() if json else LineView(bars, out)

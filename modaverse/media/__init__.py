@@ -4,6 +4,7 @@
     read_media(path)   the same, with every check that needs no decoding, as a `Media` with its hash
     decode(media)      pixels, frames or samples, never more than `MediaLimits` allows
     write_media(...)   PNG, 16-bit WAV or H.264 MP4: the same values give the same bytes and the same name
+    write_copy(...)    content that came from another machine
     as_media(...)      whatever a caller may hand in (path, bytes, PIL picture, array) as a `Media`
 
 Read are .png .jpg .webp .gif .bmp, .wav .flac .mp3 .ogg, .mp4 .mov .webm .mkv. A file of the last four
@@ -23,6 +24,7 @@ from modaverse.media.writing import (
     media_from_bytes,
     media_from_pil,
     write_bytes,
+    write_copy,
     write_media,
 )
 
@@ -39,5 +41,6 @@ __all__ = [
     "read_media",
     "sniff",
     "write_bytes",
+    "write_copy",
     "write_media",
 ]

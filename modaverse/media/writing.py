@@ -20,7 +20,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from PIL import Image
 
 from modaverse.context import Media, Modality
-from modaverse.errors import InputError, StorageError
+from modaverse.errors import InputError, MediaError, StorageError
 from modaverse.interfaces import Decoded, Frames, Pixels, Waveform
 from modaverse.media.decoding import read_media
 from modaverse.media.files import MediaLimits, shown
@@ -90,6 +90,21 @@ def media_from_bytes(
             message = error.message.replace(shown(path), path.name)
             raise type(error)(message, hint=error.hint) from error.__cause__
     return _store(data, media.modality, media.mime, folder)
+
+
+def write_copy(medium: Media, data: bytes, folder: Path | str) -> Media:
+    """A medium whose content came from another machine, as a file named by its content.
+
+    Raises:
+        MediaError: `data` is not the medium's content.
+        StorageError: it cannot be written.
+    """
+    if hashlib.sha256(data).hexdigest() != medium.sha256:
+        raise MediaError(
+            f"{shown(medium.path)}: the file was changed since it was looked at",
+            hint="Leave media as they are until all is done.",
+        )
+    return _store(data, medium.modality, medium.mime, Path(folder))
 
 
 def media_from_pil(image: Image.Image, folder: Path | str) -> Media:

@@ -104,6 +104,7 @@ def test_what_cannot_be_used_is_one_line(modaverse, tmp_path: Path) -> None:
     for arguments, message in (
         (("batch", "none.jsonl", "--out", "out", "--dry-run"), "cannot read none.jsonl"),
         (("batch", "none.jsonl", "--out", "out", "--profile", "nobody"), "there is no profile nobody"),
+        (("batch", "none.jsonl", "--out", "out", "--llm-workers", "2"), "--llm-workers says something of"),
         (("batch", "status", "nowhere"), "holds no results"),
     ):
         result = modaverse(*arguments)
