@@ -25,7 +25,7 @@ from modaverse.errors import ModaVerseError, ModelError, SettingsError
 from modaverse.interfaces import GenerationRequest
 
 _MANY = 100_000  # calls that an actor takes at a time; who sends them sees to it that they are fewer
-_SHOWN = 300  # characters of a cause, of which Ray writes many
+_SHOWN = 300  # characters of a cause, of which Ray writes many more
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -204,6 +204,9 @@ def _brief(error: BaseException) -> str:
     places = dict(re.findall(r"^\s*(pid|ip): (\S+)$", text, re.MULTILINE))
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not re.fullmatch(r"\w+: \S+", line)]
-    cause = " ".join(lines[-1:] or [type(error).__name__])[:_SHOWN]
+    cause = " ".join(lines[-1:] or [type(error).__name__])
+    cause = re.sub(
+        r"^.*Worker exit detail: |(Some common|There are some potential root) causes.*$", "", cause
+    )
     where = f"process {places['pid']} on {places['ip']}: " if places.keys() == {"pid", "ip"} else ""
-    return f"{where}{cause}"
+    return f"{where}{cause[:_SHOWN].strip().rstrip('.')}"
