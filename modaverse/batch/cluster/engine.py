@@ -188,6 +188,8 @@ class RayEngine:
         return {**language, **made[0]}
 
     async def _hire(self) -> None:
+        if not self._identities[0]:
+            await self._ask_workers()
         llm, generator = self._shares
         desk = None
         if self._parts.places:
