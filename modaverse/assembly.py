@@ -225,6 +225,7 @@ def text_tokenizer(folder: Path | None) -> Tokenizer | None:
 
     Raises:
         ModelNotFound: none lies there.
+        SettingsError: it cannot pad.
     """
     if folder is None:
         return None
@@ -236,6 +237,11 @@ def text_tokenizer(folder: Path | None) -> Tokenizer | None:
         raise ModelNotFound(
             f"no tokenizer lies in {folder}", hint="Correct encoder.tokenizer of the profile."
         ) from error
+    if tokenizer.pad_token is None:
+        raise SettingsError(
+            f"the tokenizer in {folder} has no token to pad with",
+            hint="Correct encoder.tokenizer of the profile: it is the one that the encoder was trained with.",
+        )
 
     def ids(texts: Sequence[str]) -> torch.Tensor:
         padded = tokenizer(list(texts), add_special_tokens=False, padding=True, return_tensors="pt")

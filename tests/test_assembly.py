@@ -178,6 +178,14 @@ def test_the_encoder_reads_text_with_the_tokenizer_of_the_profile(tiny_profile: 
         text_tokenizer(tmp_path / "nowhere")
 
 
+def test_a_tokenizer_that_cannot_pad_is_refused(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(SettingsError, match="no token to pad with"):
+        text_tokenizer(tmp_path)
+
+
 def test_parts_that_are_missing_or_do_not_fit_are_named(tiny_profile: Path, tmp_path: Path) -> None:
     def profile(**changes: dict[str, Any]) -> Profile:
         values = ModaVerse.from_profile(tiny_profile).profile.model_dump()
