@@ -150,16 +150,13 @@ class _Writer:
         self._writing: list[tuple[float, int, _Row]] = []
         self._numbers = itertools.count()
         self.held = 0
-        self.busy = 0.0
         self.version = 0
 
     def begin(self, now: float, row: _Row, embeddings: int) -> None:
         """Let a row write its next segment, once `embeddings` media of it are encoded."""
         self._advance(now)
         if embeddings:
-            pause = embeddings * self._stages.encode
-            self._stopped_until = max(self._stopped_until, now) + pause
-            self.busy += pause
+            self._stopped_until = max(self._stopped_until, now) + embeddings * self._stages.encode
         heapq.heappush(self._writing, (self._written + row.left.popleft(), next(self._numbers), row))
         self.version += 1
 
@@ -182,13 +179,14 @@ class _Writer:
         spent = now - max(self._now, self._stopped_until)
         if self._writing and spent > 0:
             self._written += spent / self._step()
-            self.busy += spent
         self._now = now
 
 
 @dataclass(frozen=True)
 class Found:
-    """`rate` is in rows per second; the others are shares of the time in which each was busy."""
+    """`rate` is in rows per second; the others say how much of what each could do, when full, that takes. An
+    LLM worker of whose rows many wait is at work all the time, and makes fewer tokens.
+    """
 
     rate: float
     llm: float
@@ -197,8 +195,8 @@ class Found:
 
     @property
     def bottleneck(self) -> str:
-        busy = {"LLM": self.llm, "generators": self.generators, "driver": self.driver}
-        return max(busy, key=lambda name: busy[name])
+        loads = {"LLM": self.llm, "generators": self.generators, "driver": self.driver}
+        return max(loads, key=lambda name: loads[name])
 
 
 class Simulation:
@@ -209,13 +207,12 @@ class Simulation:
         self._random = random.Random(seed)
         self._places = max(stages.step)
         self._writers = [_Writer(stages) for _ in range(cluster.llm)]
-        self._generators = self._idle = cluster.generators
+        self._cluster, self._idle = cluster, cluster.generators
         self._calls: dict[str, deque[tuple[_Writer, _Row]]] = {model: deque() for model in work.calls}
         self._ready: deque[_Row] = deque()
         self._to_open = rows
         self._opening = False
         self._finished: list[float] = []
-        self._driver_busy = self._generators_busy = 0.0
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._numbers = itertools.count()
 
@@ -226,12 +223,10 @@ class Simulation:
             now, _, happens = heapq.heappop(self._events)
             happens(now)
         first, last = self._rows // 4, 3 * self._rows // 4
-        return Found(
-            rate=(last - first) / (self._finished[last] - self._finished[first]),
-            llm=sum(writer.busy for writer in self._writers) / len(self._writers) / now,
-            generators=self._generators_busy / self._generators / now if self._generators else 0.0,
-            driver=self._driver_busy / now,
-        )
+        rate = (last - first) / (self._finished[last] - self._finished[first])
+        llm, made, driver = demands(self._stages, self._work)
+        made = made / self._cluster.generators if made else 0.0
+        return Found(rate, rate * llm / self._cluster.llm, rate * made, rate * driver)
 
     def _at(self, time: float, happens: Callable[[float], None]) -> None:
         heapq.heappush(self._events, (time, next(self._numbers), happens))
@@ -245,7 +240,6 @@ class Simulation:
         self._to_open -= 1
         row = self._row()
         seconds = row.media * self._stages.look + self._stages.row
-        self._driver_busy += seconds
         self._at(now + seconds, lambda now: self._hand_in(now, row))
 
     def _row(self) -> _Row:
@@ -306,7 +300,6 @@ class Simulation:
             run = [queue.popleft() for _ in range(min(len(queue), max(times)))]
             seconds = seconds_for(times, len(run))
             self._idle -= 1
-            self._generators_busy += seconds
             self._at(now + seconds, partial(self._deliver, run))
 
     def _deliver(self, run: Sequence[tuple[_Writer, _Row]], now: float) -> None:
@@ -348,7 +341,7 @@ def main() -> None:
     llm, made, driver = demands(stages, work)
     header = ("workers", "LLM + generators", "rows/s", f"hours for {options.requests:,}")
     text = report.table(
-        (*header, "LLM busy", "generators busy", "driver busy", "bottleneck"),
+        (*header, "load of the LLM", "of generators", "of the driver", "bottleneck"),
         [
             line(workers, stages, work, options.requests, rows=options.simulated, seed=options.seed)
             for workers in options.workers
