@@ -43,8 +43,8 @@ from modaverse.toybox.world import (
 )
 
 SPOILT_SHARE = {Modality.IMAGE: 0.5, Modality.VIDEO: 0.4, Modality.AUDIO: 0.2}
-POOL_SIZES = {Modality.IMAGE: 50_000, Modality.VIDEO: 30_000, Modality.AUDIO: 10_000}
-STEPS = {Modality.IMAGE: 5000, Modality.VIDEO: 6000, Modality.AUDIO: 1500}
+POOL_SIZES = {Modality.IMAGE: 50_000, Modality.VIDEO: 50_000, Modality.AUDIO: 10_000}
+STEPS = {Modality.IMAGE: 5000, Modality.VIDEO: 8000, Modality.AUDIO: 1500}
 TRAIN_SEED, CHECK_SEED = 901, 902  # no other pool uses these
 
 AnyScene = Scene | ClipScene | SoundScene
