@@ -6,8 +6,8 @@
                      window.json             losses since the last entry of the log
 
 A checkpoint is written under another name and renamed when it is complete, and only then older ones go: a
-process that is killed while saving, or a full disk, leaves the last good one. Models that FSDP shards are
-written by accelerate in its own format, beside `model.safetensors`.
+process that is killed while saving, or a full disk, leaves the last good one. A model that FSDP shards is
+written whole, to the same files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import Trainer
 
 from modaverse.errors import CheckpointError, StorageError
@@ -69,6 +70,19 @@ def checkpoints(folder: Path) -> list[Checkpoint]:
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor on the CPU; one that is sharded is gathered, for which all processes have to ask."""
+    tensor = tensor.detach()
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu().contiguous()
+
+
+def as_held(tensor: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
+    """A whole tensor, sharded where `held` is: each process has all of it and keeps its part."""
+    if not isinstance(held, DTensor):
+        return tensor
+    return distribute_tensor(tensor.to(held.device), held.device_mesh, held.placements, src_data_rank=None)
+
+
 def load_trained(path: Path, model: nn.Module) -> None:
     """Put what trained into `model` (a `MultimodalLM`).
 
@@ -82,7 +96,7 @@ def load_trained(path: Path, model: nn.Module) -> None:
             for name, tensor in tensors.items():
                 if parameters[name].shape != tensor.shape:
                     raise ValueError(f"{name} has another shape")
-                parameters[name].copy_(tensor)
+                parameters[name].copy_(as_held(tensor, parameters[name]))
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise _unusable(path, error) from error
 
@@ -141,45 +155,40 @@ class CheckpointingTrainer(Trainer):  # type: ignore[misc]
                 + (f"; step {last.step} is kept." if last else "; there was no checkpoint before it."),
             ) from error
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        if not self.args.should_save or output_dir is None:
-            return
-        trained = {plain_name(n) for n, p in self.model.named_parameters() if p.requires_grad}
-        tensors = state_dict or dict(self.accelerator.unwrap_model(self.model).named_parameters())
-        kept = {plain_name(name): tensor for name, tensor in tensors.items()}
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in kept.items() if name in trained},
-            Path(output_dir) / MODEL,
-            metadata={"format": "pt"},
-        )
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        parameters = self.model.named_parameters()
+        self._keep(MODEL, output_dir, {plain_name(n): p for n, p in parameters if p.requires_grad})
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            super()._save_optimizer_and_scheduler(output_dir)
-        elif self.args.should_save:
-            state = self.optimizer.state_dict()["state"]
-            tensors = {
-                f"{key}.{name}": value.detach().cpu().contiguous()
-                for index, name in enumerate(self._optimised())
-                for key, value in state.get(index, {}).items()
-            }
-            save_file(tensors, Path(output_dir) / OPTIMIZER, metadata={"format": "pt"})
+        state = self.optimizer.state_dict()["state"]
+        moments = {
+            f"{key}.{name}": value
+            for index, name in enumerate(self._optimised())
+            for key, value in state.get(index, {}).items()
+        }
+        self._keep(OPTIMIZER, output_dir, moments)
+
+    def _keep(self, name: str, folder: str | None, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Write tensors to a file of a checkpoint. All processes come here, and one of them writes."""
+        if not (self.args.should_save or self.is_fsdp_enabled):
+            return
+        kept = {key: whole(tensor) for key, tensor in tensors.items()}
+        if self.args.should_save:
+            save_file(kept, Path(folder or self.args.output_dir) / name, metadata={"format": "pt"})
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Nothing to keep: random numbers depend on the step."""
 
-    def _optimised(self) -> list[str]:
-        """Names of the optimiser's parameters, in its order."""
-        return [name for group in self.optimizer.param_groups for name in group["names"]]
+    def _optimised(self) -> dict[str, torch.Tensor]:
+        """The optimiser's parameters by name, in its order."""
+        groups = self.optimizer.param_groups
+        return {n: p for group in groups for n, p in zip(group["names"], group["params"], strict=True)}
 
     # ------------------------------------------------------------------------------------ restoring
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         path = Path(resume_from_checkpoint)
-        if self.is_fsdp_enabled:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-        else:
-            load_trained(path, self.model.lm)
+        load_trained(path, self.model.lm)
         try:
             self.window.earlier = json.loads((path / WINDOW).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -188,18 +197,17 @@ class CheckpointingTrainer(Trainer):  # type: ignore[misc]
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
             return
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            super()._load_optimizer_and_scheduler(checkpoint)
-            return
         try:
             tensors = load_file(Path(checkpoint) / OPTIMIZER)
         except (OSError, SafetensorError) as error:
             raise _unusable(Path(checkpoint), error) from error
         state: dict[int, dict[str, torch.Tensor]] = {}
-        places = {name: index for index, name in enumerate(self._optimised())}
+        held = self._optimised()
+        places = {name: index for index, name in enumerate(held)}
         for key, tensor in tensors.items():
             kind, _, name = key.partition(".")
-            state.setdefault(places[name], {})[kind] = tensor
+            # What counts steps is one number, and on each process.
+            state.setdefault(places[name], {})[kind] = as_held(tensor, held[name]) if tensor.ndim else tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self._set_schedule(self.state.global_step)

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from modaverse.errors import ModaVerseError
+from modaverse.errors import ModaVerseError, SettingsError
 from modaverse.language.batch import IGNORED
 from modaverse.language.model import MultimodalLM
 from modaverse.training.batches import BatchPlan
@@ -108,6 +108,11 @@ class Engine(CheckpointingTrainer):
             callbacks=[_Cadence(self)],
         )
         self.remove_callback(PrinterCallback)
+        if self.is_fsdp_enabled and self.accelerator.state.fsdp_plugin.fsdp_version != 2:
+            raise SettingsError(
+                "Version 1 of FSDP cannot shard a model of which little trains",
+                hint="Use version 2: accelerate launch --use_fsdp --fsdp_version 2.",
+            )
 
     def run(self) -> None:
         """Train from the last checkpoint of the stage, or from the beginning.

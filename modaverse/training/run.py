@@ -154,6 +154,11 @@ def build_model(settings: TrainSettings, dim: int, encoder: str) -> MultimodalLM
         lm.core.set_attn_implementation(attention)
     if settings.checkpointing:
         _checkpoint_activations(lm)
+    for module in lm.core.modules():
+        # On some CPUs bitsandbytes repacks a 4-bit matrix once it is used without gradients, as in an
+        # evaluation, and from then on none flow through it.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     return lm
 
 

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from modaverse.settings import LoraSettings
+from modaverse.training.checkpoints import as_held, whole
 from modaverse.training.launch import launch
 from modaverse.training.progress import read_log
 from modaverse.training.record import CHECKPOINTS, LOG
@@ -144,3 +147,20 @@ sys.exit(launch([sys.executable, "-S", "-c", {WORKER!r}, "none", "100"], 2))
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(timeout=40) == 128 + signal.SIGTERM
     process.stdout.close()
+
+
+def test_what_is_sharded_is_kept_whole_and_comes_back(tmp_path: Path) -> None:
+    """As FSDP holds parameters; a group of one process has all there is of the shards."""
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        held = distribute_tensor(torch.zeros(3, 2), init_device_mesh("cpu", (1,)), [Shard(0)])
+        tensor = torch.arange(6.0).reshape(3, 2)
+        sharded = as_held(tensor, held)
+        assert isinstance(sharded, DTensor)
+        assert sharded.placements == held.placements
+        assert torch.equal(whole(sharded), tensor)
+        assert type(whole(sharded)) is torch.Tensor
+        assert as_held(tensor, torch.zeros(3, 2)) is tensor
+    finally:
+        torch.distributed.destroy_process_group()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from modaverse.context import Modality
 from modaverse.errors import CheckpointError, DataError, ModaVerseError, SettingsError, StorageError
-from modaverse.language.batch import IGNORED
+from modaverse.language.batch import IGNORED, Example
 from modaverse.language.model import MultimodalLM
+from modaverse.language.prompt import Slot, Tokens
 from modaverse.settings import LoraSettings
+from modaverse.testing import save_tiny_llm
 from modaverse.training import checkpoints as checkpoint_module
 from modaverse.training.features import Features
 from modaverse.training.progress import Progress, read_log
@@ -207,6 +211,22 @@ def test_bfloat16_trains_too(settings: Any, encoder: Any, tmp_path: Path) -> Non
 
 
 # ------------------------------------------------------------------------------------------ faults
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="needs the extra quantized")
+def test_gradients_flow_through_four_bits_after_an_evaluation_too(settings: Any, tmp_path: Path) -> None:
+    base = save_tiny_llm(tmp_path / "llm", hidden_size=128, intermediate_size=128)
+    lora = LoraSettings(r=2, alpha=2, dropout=0.0)
+    lm = build_model(settings(llm=str(base), llm_quantized="int4", lora=lora), 16, "").eval()
+    spans = [Tokens((5, 6, 7)), Slot(1, Modality.IMAGE), Tokens((8, 9), sampled=True)]
+    batch = lm.collate([Example(spans, {1: torch.linspace(-1, 1, 16)})])
+    with torch.no_grad():
+        before = lm(**batch).loss
+    loss = lm.train()(**batch).loss
+    torch.testing.assert_close(loss.detach(), before, atol=0.05, rtol=0)
+    loss.backward()
+    trained = {name for name, weight in lm.named_parameters() if weight.requires_grad}
+    assert {name for name, weight in lm.named_parameters() if weight.grad is not None} == trained
 
 
 def test_an_unstable_run_ends_before_it_reaches_the_weights(
