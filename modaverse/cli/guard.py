@@ -65,5 +65,6 @@ def quieten() -> None:
         ("TOKENIZERS_PARALLELISM", "false"),
     ):
         os.environ.setdefault(name, value)
-    # peft imports it where it is installed, and on some CPUs it then says what would make it faster.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # bitsandbytes, which peft imports where it is installed, says on some CPUs what would make it faster.
+    for name in ("bitsandbytes", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -85,6 +85,8 @@ def _read(file: Path) -> dict[str, Any]:
             values[name] = file.parent / values[name]
         elif isinstance(values.get(name), list):
             values[name] = [file.parent / str(path) for path in values[name]]
+    if isinstance(values.get("llm"), str) and (file.parent / values["llm"]).is_dir():
+        values["llm"] = str(file.parent / values["llm"])
     return values
 
 
@@ -175,7 +177,7 @@ def reckoned(profile: str, file: Path | None, options: Sequence[str]) -> str:
     known = load_profile(profile)
     if settings.llm != known.llm.place:
         place = "path" if Path(settings.llm).is_dir() else "repository"
-        named = {"path": None, "repository": None, "sizes": {}, place: settings.llm}
+        named: dict[str, object] = {"path": None, "repository": None, "sizes": {}, place: settings.llm}
         known = known.model_copy(update={"llm": known.llm.model_copy(update=named)})
     encoder = known.encoder.model_copy(update={"path": settings.encoder})
     with torch.device("meta"):
@@ -196,6 +198,7 @@ def trains(parts: Sequence[PartSize]) -> str:
 def show(progress: Progress, bars: Bars) -> None:
     if progress.evaluation is not None:
         bars.line(f"{progress.stage} {progress.done:,}: evaluation  {numbers(progress.evaluation)}")
+        return  # how far the run is, its other reports say
     notes = {"loss": progress.loss, "rows/s": progress.rows_per_second}
     note = numbers({name: value for name, value in notes.items() if value is not None})
     bars.advance(progress.stage, progress.done, progress.total, note)

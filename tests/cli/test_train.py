@@ -174,6 +174,10 @@ def test_options_come_before_the_file_and_the_file_before_the_profile(tmp_path: 
     assert (settings.steps, settings.seed, settings.lora.r, settings.lora.alpha) == (7, 5, 2, 4)
     assert settings.eval_data == (Path("a"), Path("b"))
     assert settings_for("mini", [Path("other")], file, []).data == (Path("other"),)
+    file.write_text('llm = "own/llm"\n')  # a repository, unless there is such a folder
+    assert settings_for("mini", [Path("rows")], file, []).llm == "own/llm"
+    (tmp_path / "own" / "llm").mkdir(parents=True)
+    assert settings_for("mini", [Path("rows")], file, []).llm == str(tmp_path / "own" / "llm")
 
 
 @pytest.mark.parametrize(
@@ -192,6 +196,7 @@ def test_lists_are_separated_by_commas(value: str, targets: object) -> None:
         (["rows"], "rows is no option", "--NAME VALUE"),
         (["--data=x"], "there is no training setting --data=x", ""),
         (["--steps"], "--steps has no value", "--steps VALUE"),
+        (["--epochs", "--steps", "3"], "--epochs has no value", "--epochs VALUE"),
         (["--steps", "many"], "steps: ", "--help"),
         (["--steps", "2", "--epochs", "1"], "epochs and steps exclude each other", "--help"),
         (["--lora.r", "0"], "lora.r: ", "--help"),
