@@ -16,7 +16,7 @@ from modaverse.context import Modality
 from modaverse.interfaces import MODELS
 from modaverse.toybox.evaluation.row import Case
 from modaverse.toybox.evaluation.specimens import Specimen, foreign, fresh
-from modaverse.toybox.rows import sample_row
+from modaverse.toybox.rows import EDITING, sample_row
 from modaverse.toybox.rows.chat import EDITORS
 from modaverse.toybox.wordings.wishes import OPEN_THINGS, AnyScene, Wish, complete
 from modaverse.toybox.world import COLOURS, THINGS
@@ -62,7 +62,7 @@ class Drawn:
 def draw(mixture: Mapping[str, float], seed: int, number: int) -> Drawn:
     """Request `number` of a mixture of intents (names of `modaverse.toybox.rows.INTENTS`)."""
     rng = random.Random(f"evaluation:{seed}:{number}:{','.join(mixture)}")
-    row = sample_row(rng, split="held_out", mixture=mixture, turns=(1.0,), missed=0.0, editing=True)
+    row = sample_row(rng, split="held_out", mixture=mixture, turns=(1.0,), missed=0.0, editing=EDITING)
     truth = row.about["turns"][0]
     parts: list[str | Specimen] = []
     for part in row.turns[0].parts:

@@ -64,6 +64,9 @@ AFTER = 8
 FAILING = 0.02
 """How often a call of the training of mini makes nothing."""
 
+EDITING = True
+"""Whether mini learns, and is measured on, changes that name their source (see `chat.EDITORS`)."""
+
 TURNS = (0.62, 0.2, 0.11, 0.07)
 """How often a row has 1, 2, 3 or 4 exchanges."""
 
@@ -127,7 +130,9 @@ def sample_rows(
     for index in range(count):
         rng = random.Random(f"{split}:{seed}:{index}")
         deferred = layout is not None and rng.random() < DEFERRED
-        yield sample_row(rng, split=split, failing=failing, layout=layout if deferred else None, editing=True)
+        yield sample_row(
+            rng, split=split, failing=failing, layout=layout if deferred else None, editing=EDITING
+        )
 
 
 def write_rows(
