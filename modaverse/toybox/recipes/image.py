@@ -157,7 +157,8 @@ class Studio:
             ModelNotFound: one of them was not.
         """
         autoencoder = AutoencoderKL.from_pretrained(exported(runs, AUTOENCODER)).eval().requires_grad_(False)
-        text_encoder = Qwen3Model.from_pretrained(exported(runs, TEXT)).eval().requires_grad_(False)
+        text_encoder = Qwen3Model.from_pretrained(exported(runs, TEXT), dtype=torch.float32)
+        text_encoder.eval().requires_grad_(False)
         velocity = torch.compile(image_velocity, dynamic=False)  # a third faster
         return cls(autoencoder, text_encoder, load_tokenizer(), velocity)
 
