@@ -23,14 +23,15 @@ import report
 import torch
 
 from modaverse.interfaces import Sampling
+from modaverse.language.decoding import CachedTranscript
 from modaverse.language.model import MultimodalLM
 from modaverse.metaresponse import Catalogue, TokenMask, Vocabulary
 
 REQUEST = "Draw a small red cat on a beach, and then tell me what you see in it. "
 BAR = 1.0
 
-Side = Callable[[], list[int]]
-"""Decodes once, and gives the tokens."""
+Side = Callable[[], Callable[[], list[int]]]
+"""Makes a request ready, and gives what decodes it, once, into tokens. Only the latter is timed."""
 
 
 @dataclass
@@ -42,57 +43,61 @@ class Times:
     tokens: list[int] = field(default_factory=list)
 
     def run(self, side: Side) -> None:
+        decode = side()
         wall, cpu = time.perf_counter(), time.process_time()
-        self.tokens = side()
+        self.tokens = decode()
         self.wall.append(time.perf_counter() - wall)
         self.cpu.append(time.process_time() - cpu)
 
 
 def ours(model: MultimodalLM, prompt: str, count: int, mask: TokenMask | None = None) -> Side:
-    def decode() -> list[int]:
-        transcript = model.transcript(seed=0, sampling=Sampling())
-        _ask(transcript, prompt)
+    def ready() -> Callable[[], list[int]]:
+        transcript = _asked(model, prompt)
         matcher = None if mask is None else mask.start({}, count)
-        tokens = []
-        for _ in range(count):
-            tokens.append(transcript.next_token(None if matcher is None else matcher.allow))
-            if matcher is not None:
-                matcher.accept(tokens[-1])
-        return tokens
 
-    return decode
+        def decode() -> list[int]:
+            tokens = []
+            for _ in range(count):
+                tokens.append(transcript.next_token(None if matcher is None else matcher.allow))
+                if matcher is not None:
+                    matcher.accept(tokens[-1])
+            return tokens
+
+        return decode
+
+    return ready
 
 
 def theirs(model: MultimodalLM, prompt: str, count: int) -> Side:
     from transformers import GenerationConfig
 
-    transcript = model.transcript(seed=0, sampling=Sampling())
-    _ask(transcript, prompt)
-    ids = [token for span in transcript.dump()["spans"] for token in span["ids"]]
+    ids = [token for span in _asked(model, prompt).dump()["spans"] for token in span["ids"]]
+    given = torch.tensor([ids], device=model.device)
     settings = GenerationConfig(
         max_new_tokens=count, do_sample=False, use_cache=True, eos_token_id=None, pad_token_id=0
     )
 
     @torch.inference_mode()
     def decode() -> list[int]:
-        given = torch.tensor([ids], device=model.device)
         model.core.generation_config.eos_token_id = None  # or it would end where an answer does
         made = model.core.generate(given, attention_mask=torch.ones_like(given), generation_config=settings)
         return made[0, len(ids) :].tolist()
 
-    return decode
+    return lambda: decode
 
 
-def _ask(transcript: object, prompt: str) -> None:
-    transcript.add_user_start()  # type: ignore[attr-defined]
-    transcript.add_text(prompt)  # type: ignore[attr-defined]
-    transcript.add_user_end()  # type: ignore[attr-defined]
+def _asked(model: MultimodalLM, prompt: str) -> CachedTranscript:
+    transcript = model.transcript(seed=0, sampling=Sampling())
+    transcript.add_user_start()
+    transcript.add_text(prompt)
+    transcript.add_user_end()
+    return transcript
 
 
 def side_by_side(sides: Sequence[Side], rounds: int) -> list[Times]:
     """Each side `rounds` times, by turns, after a round to warm up."""
     for side in sides:
-        side()
+        side()()
     measured = [Times() for _ in sides]
     for _ in range(rounds):
         for side, times in zip(sides, measured, strict=True):
