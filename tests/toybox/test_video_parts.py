@@ -238,4 +238,5 @@ def test_it_is_saved_and_loaded_as_any_pipeline(pipeline: WanPipeline, tmp_path:
         for pipe in (pipeline, loaded)
     ]
     assert clips[0].shape == (9, 64, 64, 3)
-    np.testing.assert_array_equal(*clips)
+    # Not bit for bit: where weights lie in memory decides which kernels add them up.
+    np.testing.assert_allclose(*clips, atol=1e-5)

@@ -76,10 +76,10 @@ def build_audio_autoencoder() -> AutoencoderSAME:
 
 
 def build_audio_transformer() -> StableAudio3DiTModel:
-    """Stable Audio 3's transformer: 128 latents and 8 tokens of memory, 3.8M parameters."""
+    """Stable Audio 3's transformer: 128 latents and 8 tokens of memory, 2.6M parameters."""
     return StableAudio3DiTModel(
         io_channels=LATENT_CHANNELS,
-        embed_dim=192,
+        embed_dim=160,
         depth=6,
         num_heads=4,
         cond_token_dim=TEXT_WIDTH,
