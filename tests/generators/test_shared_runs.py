@@ -73,9 +73,7 @@ def test_only_requests_that_are_alike_share_a_run(
     generate_all(generator, requests(generator), batch=2)
     assert len(runs) == 2
     runs.clear()
-    made = generate_all(
-        generator, requests(generator, {"steps": 2}, {"steps": 3}, {"steps": 2}, {"seed": 5})
-    )
+    made = generate_all(generator, requests(generator, {"steps": 2}, {"steps": 3}, {"steps": 2}, {"seed": 5}))
     assert len(runs) == 3
     assert (made[3].array == alone(generator, GenerationRequest("T-to-I", "a cat", 5)).array).all()
     runs.clear()

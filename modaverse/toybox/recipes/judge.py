@@ -44,7 +44,9 @@ from modaverse.toybox.world import (
 
 SPOILT_SHARE = {Modality.IMAGE: 0.5, Modality.VIDEO: 0.4, Modality.AUDIO: 0.2}
 POOL_SIZES = {Modality.IMAGE: 50_000, Modality.VIDEO: 50_000, Modality.AUDIO: 10_000}
-STEPS = {Modality.IMAGE: 5000, Modality.VIDEO: 8000, Modality.AUDIO: 1500}
+STEPS = {Modality.IMAGE: 5000, Modality.VIDEO: 9500, Modality.AUDIO: 1500}
+BATCH = 64
+SPOILT_IN_BATCH = {Modality.IMAGE: 22, Modality.VIDEO: 32, Modality.AUDIO: 22}
 TRAIN_SEED, CHECK_SEED = 901, 902  # no other pool uses these
 
 AnyScene = Scene | ClipScene | SoundScene
@@ -105,7 +107,9 @@ def judge_recipe(modality: Modality, runs: Path, report: PoolReport) -> Recipe:
 
     def batch(step: int) -> tuple[Tensor, list[Example]]:
         rng = np.random.default_rng([TRAIN_SEED, step])
-        chosen = [*rng.choice(sound, 42), *rng.choice(spoilt, 22)]  # spoilt ones are the harder to learn
+        # Spoilt ones are the harder to learn.
+        count = SPOILT_IN_BATCH[modality]
+        chosen = [*rng.choice(sound, BATCH - count), *rng.choice(spoilt, count)]
         renders, examples = pool.take([int(i) for i in chosen])
         return torch.from_numpy(renders), examples
 
