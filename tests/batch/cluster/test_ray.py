@@ -91,6 +91,10 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
                 if answered == KILLED_AT and not made.killed:
                     made.killed = [kill(made.parts.pids / name) for name in ("llm", "generators")]
                     made.reports_home = os.environ["RAY_USAGE_STATS_ENABLED"] != "0"
+        except SettingsError as error:
+            if str(error).startswith("no Ray cluster") and os.getloadavg()[0] > 2 * (os.cpu_count() or 1):
+                pytest.skip(f"Ray gives itself 30 s to start, and this machine is too busy for that: {error}")
+            raise
         finally:
             engine.close()
         made.left = sorted(path.name for path in Path(temporary).iterdir())
