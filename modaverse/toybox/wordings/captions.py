@@ -61,7 +61,7 @@ def caption(
     rng: random.Random,
     *,
     detail: float | None = None,
-    open_thing: float = 0.02,
+    open_thing: float = 0.06,
     plain: float = 0.5,
 ) -> str:
     """A caption that `scene` fulfils, whole or partial (see `partial_wish`)."""
