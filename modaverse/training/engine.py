@@ -122,7 +122,8 @@ class Engine(CheckpointingTrainer):
             StorageError: a checkpoint or the log cannot be written.
         """
         checkpoint = self.last_checkpoint()
-        self._log.begin(self.stage.name, checkpoint.step if checkpoint else 0)
+        if self.is_main:  # the others would trim the same file at the same time
+            self._log.begin(self.stage.name, checkpoint.step if checkpoint else 0)
         self.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
 
     @property
