@@ -135,7 +135,11 @@ def transformer_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
     tokenizer = load_tokenizer()
     ending = with_end(tokenizer)
     autoencoder = AutoencoderSAME.from_pretrained(exported(runs, AUTOENCODER)).eval().requires_grad_(False)
-    text_encoder = T5GemmaEncoderModel.from_pretrained(exported(runs, TEXT)).eval().requires_grad_(False)
+    text_encoder = (
+        T5GemmaEncoderModel.from_pretrained(exported(runs, TEXT), dtype=torch.float32)
+        .eval()
+        .requires_grad_(False)
+    )
     pool = known_pool(Modality.AUDIO, runs, report)
     latents = latent_pool(
         lambda renders: encode_sounds(autoencoder, to_sounds(renders)),

@@ -150,7 +150,11 @@ def transformer_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
     tokenizer = load_tokenizer()
     ending = with_end(tokenizer)
     autoencoder = AutoencoderKLWan.from_pretrained(exported(runs, AUTOENCODER)).eval().requires_grad_(False)
-    text_encoder = UMT5EncoderModel.from_pretrained(exported(runs, TEXT)).eval().requires_grad_(False)
+    text_encoder = (
+        UMT5EncoderModel.from_pretrained(exported(runs, TEXT), dtype=torch.float32)
+        .eval()
+        .requires_grad_(False)
+    )
     pool = known_pool(Modality.VIDEO, runs, report)
     latents = latent_pool(
         lambda renders: encode_clips(autoencoder, to_clips(renders)),
