@@ -185,7 +185,8 @@ class Chat:
     def user(self, text: str, *given: AnyScene | None, kinds: Sequence[Modality] = ()) -> None:
         """The user's turn. Media stand where `text` has marks, else before or after it.
 
-        `kinds` names the modalities of what is given, and is needed only where it is unknown (None).
+        Where there are more media than marks, the first mark stands for several. `kinds` names the modalities
+        of what is given, and is needed only where it is unknown (None).
         """
         modalities = kinds or [MODALITY_OF[type(scene)] for scene in given if scene is not None]
         media = [self.add_media(kind, scene, None) for kind, scene in zip(modalities, given, strict=True)]
@@ -196,6 +197,7 @@ class Chat:
                 else self.rng.choice((0, len(media)))
             )
             text = MARK * before + text + MARK * (len(media) - before)
+        text = text.replace(MARK, MARK * (1 + len(media) - text.count(MARK)), 1)  # a mark for each
         pieces = [piece.strip(" ") for piece in typed(text, self.rng, hurry=self.hurry).split(MARK)]
         parts: list[RowPart] = []
         for index, piece in enumerate(pieces):

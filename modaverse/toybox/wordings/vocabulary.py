@@ -25,7 +25,7 @@ def english() -> list[str]:
 def lines(seed: int, count: int) -> Iterator[str]:
     """About `count` lines, the same for the same seed. Held-out words of Toybox are left out."""
     rng = random.Random(seed)
-    grammar = Grammar.load("lexicon.toml", "subjects.toml", "draw.toml", "outside.toml")
+    grammar = Grammar.load("lexicon.toml", "subjects.toml", "draw.toml", "frames.toml", "outside.toml")
     outside = [name for name in grammar.rules if name.startswith("outside.")]
     general = english()
     words = [word for line in general for word in line.split()]

@@ -15,7 +15,7 @@ import pytest
 from modaverse.context import Modality, Role
 from modaverse.interfaces import MODELS
 from modaverse.toybox.rows import INTENTS, MIXTURE, sample_row, sample_rows, write_rows
-from modaverse.toybox.rows.chat import EDITORS
+from modaverse.toybox.rows.chat import EDITORS, Chat
 from modaverse.toybox.uris import modality_of, scene_of
 from modaverse.toybox.wordings.captions import plain_caption
 from modaverse.toybox.wordings.grammar import Split
@@ -276,3 +276,10 @@ def test_rows_are_written_as_lines(tmp_path: Path) -> None:
     assert all(
         json.loads(line)["about"]["split"] == "held_out" for line in path.read_text("utf-8").splitlines()
     )
+
+
+@pytest.mark.parametrize("marks", [0, 1, 2, 3])
+def test_no_medium_is_lost_where_the_words_have_fewer_marks(marks: int) -> None:
+    chat = Chat(random.Random(marks), hurry=0.0)
+    chat.user("so many".replace(" ", f" {'@ ' * marks}"), *(chat.scene(Modality.IMAGE) for _ in range(3)))
+    assert sum(isinstance(part, MediaPart) for part in chat.turns[0].parts) == 3
