@@ -15,6 +15,8 @@ from transformers import PreTrainedTokenizerFast
 
 from modaverse.toybox.recipes import video_parts
 from modaverse.toybox.recipes.video_parts import (
+    LATENT_CHANNELS,
+    LATENT_SHAPE,
     assemble_video_pipeline,
     build_video_autoencoder,
     build_video_text_encoder,
@@ -45,7 +47,8 @@ def pipeline(tokenizer: PreTrainedTokenizerFast) -> WanPipeline:
     torch.manual_seed(0)
     autoencoder = build_video_autoencoder().eval()
     set_latent_scale(
-        autoencoder, torch.randn(4, 16, 3, 8, 8) * torch.linspace(0.5, 2, 16)[None, :, None, None, None]
+        autoencoder,
+        torch.randn(4, *LATENT_SHAPE) * torch.linspace(0.5, 2, LATENT_CHANNELS)[None, :, None, None, None],
     )
     made = assemble_video_pipeline(
         autoencoder,
@@ -74,7 +77,7 @@ def test_latents_are_those_that_the_pipeline_decodes(pipeline: WanPipeline) -> N
     config = pipeline.vae.config
     with torch.no_grad():
         latents = encode_clips(pipeline.vae, clips)
-        assert latents.shape == (1, 16, 3, 8, 8)
+        assert latents.shape == (1, *LATENT_SHAPE)
         raw = pipeline.vae.encode(clips).latent_dist.mode()
     mean, deviation = (
         torch.tensor(v)[None, :, None, None, None] for v in (config.latents_mean, config.latents_std)
@@ -91,15 +94,17 @@ def test_the_first_frame_alone_gives_the_first_latent_frame(pipeline: WanPipelin
 
 def test_scaling_gives_each_channel_mean_0_and_deviation_1() -> None:
     autoencoder = build_video_autoencoder()
-    raw = torch.randn(8, 16, 3, 8, 8) * torch.linspace(1, 4, 16)[None, :, None, None, None] + 0.5
+    raw = (
+        torch.randn(8, *LATENT_SHAPE) * torch.linspace(1, 4, LATENT_CHANNELS)[None, :, None, None, None] + 0.5
+    )
     set_latent_scale(autoencoder, raw)
     mean, deviation = (
         torch.tensor(autoencoder.config.latents_mean),
         torch.tensor(autoencoder.config.latents_std),
     )
     scaled = (raw.transpose(0, 1).flatten(1) - mean[:, None]) / deviation[:, None]
-    torch.testing.assert_close(scaled.mean(1), torch.zeros(16), atol=1e-5, rtol=0)
-    torch.testing.assert_close(scaled.std(1), torch.ones(16), atol=1e-5, rtol=0)
+    torch.testing.assert_close(scaled.mean(1), torch.zeros(LATENT_CHANNELS), atol=1e-5, rtol=0)
+    torch.testing.assert_close(scaled.std(1), torch.ones(LATENT_CHANNELS), atol=1e-5, rtol=0)
 
 
 def test_captions_are_encoded_as_the_pipeline_does(pipeline: WanPipeline) -> None:
@@ -120,7 +125,7 @@ def right_velocity(target: Tensor, latents: Tensor, level: Tensor | float) -> Te
 def test_sampling_lands_on_the_target_of_the_right_velocity(
     pipeline: WanPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    target = torch.randn(LATENT_SHAPE, generator=torch.Generator().manual_seed(3))
 
     def forward(hidden_states: Tensor, timestep: Tensor, **_: object) -> tuple[Tensor]:
         return (right_velocity(target, hidden_states, timestep[:, None, None, None, None] / 1000),)
@@ -149,14 +154,14 @@ def test_a_picture_is_the_first_frame_at_noise_level_0(
     pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None, :, None] / 127.5 - 1
     with torch.no_grad():
         given = encode_clips(pipeline.vae, pixels)[0]
-    rest = torch.randn(16, 2, 8, 8, generator=torch.Generator().manual_seed(4))
+    rest = torch.randn(LATENT_CHANNELS, LATENT_SHAPE[1] - 1, 8, 8, generator=torch.Generator().manual_seed(4))
     target = torch.cat((given, rest), dim=1)
     seen: list[Tensor] = []
 
     def forward(hidden_states: Tensor, timestep: Tensor, **_: object) -> tuple[Tensor]:
         seen.append(timestep)
         torch.testing.assert_close(hidden_states[0, :, :1], given, atol=1e-4, rtol=1e-4)
-        levels = (timestep.reshape(1, 3, 16)[:, :, 0] / 1000).clamp_min(1e-6)
+        levels = (timestep.reshape(1, LATENT_SHAPE[1], 16)[:, :, 0] / 1000).clamp_min(1e-6)
         return (right_velocity(target, hidden_states, levels[:, None, :, None, None]),)
 
     monkeypatch.setattr(pipeline.transformer, "forward", forward)
@@ -168,7 +173,7 @@ def test_a_picture_is_the_first_frame_at_noise_level_0(
     ).frames
     torch.testing.assert_close(latents[0], target, atol=1e-3, rtol=1e-3)
 
-    levels = video_parts.frame_levels(seen[0][:, -1] / 1000, 3, first_frame=True)
+    levels = video_parts.frame_levels(seen[0][:, -1] / 1000, LATENT_SHAPE[1], first_frame=True)
     torch.testing.assert_close((1000 * levels).repeat_interleave(16, dim=1), seen[0])
 
 
@@ -176,7 +181,7 @@ def test_a_picture_is_the_first_frame_at_noise_level_0(
 def test_the_loss_of_the_right_velocity_is_zero_and_of_its_opposite_is_not(
     pipeline: WanPipeline, first_frame: bool
 ) -> None:
-    target = torch.randn(16, 3, 8, 8)
+    target = torch.randn(LATENT_SHAPE)
 
     def velocity(noisy: Tensor, sigmas: Tensor, captions: Tensor) -> Tensor:
         levels = sigmas if sigmas.ndim == 2 else sigmas[:, None]
@@ -196,9 +201,9 @@ def test_the_loss_of_the_right_velocity_is_zero_and_of_its_opposite_is_not(
 
 
 def test_equal_levels_by_frame_are_the_same_as_one_level(pipeline: WanPipeline) -> None:
-    latents, captions = torch.randn(2, 16, 3, 8, 8), torch.randn(2, 32, 96)
+    latents, captions = torch.randn(2, *LATENT_SHAPE), torch.randn(2, 32, 96)
     sigmas = torch.tensor([0.3, 0.8])
-    levels = video_parts.frame_levels(sigmas, 3, first_frame=False)
+    levels = video_parts.frame_levels(sigmas, LATENT_SHAPE[1], first_frame=False)
     with torch.no_grad():
         one = video_parts.video_velocity(pipeline.transformer, latents, sigmas, captions)
         each = video_parts.video_velocity(pipeline.transformer, latents, levels, captions)
@@ -209,11 +214,11 @@ def test_equal_levels_by_frame_are_the_same_as_one_level(pipeline: WanPipeline) 
 def test_training_lowers_the_loss(first_frame: bool) -> None:
     torch.manual_seed(1)
     transformer = build_video_transformer()
-    latents, embeds = torch.randn(1, 16, 3, 8, 8).expand(4, -1, -1, -1, -1), torch.randn(4, 32, 96)
+    latents, embeds = torch.randn(1, *LATENT_SHAPE).expand(4, -1, -1, -1, -1), torch.randn(4, 32, 96)
     optimiser = torch.optim.AdamW(transformer.parameters(), lr=2e-3)
     rng = torch.Generator().manual_seed(0)
     losses = []
-    for _ in range(15):
+    for _ in range(25):
         loss = flow_matching_loss(transformer, latents, embeds, rng, first_frame=first_frame)
         loss.backward()
         optimiser.step()

@@ -40,6 +40,8 @@ from modaverse.toybox.tokenizer import load_tokenizer
 
 AUTOENCODER, TEXT, TRANSFORMER = "audio-autoencoder", "audio-text", "audio"
 AUTOENCODER_BATCH = 8
+AUTOENCODER_STEPS, HARD_STEPS = 8000, 2500
+HARD = "car"  # a horn has lines up to 6 kHz, more than 64 numbers a latent hold without much training
 LOOKED_AT = 200  # sounds that the start and the scale of the latents are computed from
 
 
@@ -64,10 +66,16 @@ class SoundTransformer(nn.Module):
 def autoencoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
     pool = known_pool(Modality.AUDIO, runs, report)
     check = known_pool(Modality.AUDIO, runs, report, held_out=True)
+    hard = [place for place, scene in enumerate(pool.truths) if scene.thing == HARD]
 
     def batch(step: int) -> Tensor:
-        renders, _ = pool.sample(np.random.default_rng([TRAIN_SEED, step]), AUTOENCODER_BATCH)
-        return to_sounds(renders)
+        """Sounds of every kind; in the last steps half of them of the kind that is hardest."""
+        rng = np.random.default_rng([TRAIN_SEED, step])
+        if step < AUTOENCODER_STEPS or not hard:
+            return to_sounds(pool.sample(rng, AUTOENCODER_BATCH)[0])
+        half = AUTOENCODER_BATCH // 2
+        places = [*rng.integers(len(pool), size=half), *rng.choice(hard, half)]
+        return to_sounds(pool.take([int(place) for place in places])[0])
 
     def loss(module: nn.Module, sounds: Tensor) -> tuple[Tensor, Measures]:
         total, parts = autoencoder_loss(module, sounds)
@@ -100,7 +108,13 @@ def autoencoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
     return [
         Recipe(
             name=AUTOENCODER,
-            schedule=Schedule(steps=8000, learning_rate=1e-3, warmup=200, weight_decay=0.0, ema=0.995),
+            schedule=Schedule(
+                steps=AUTOENCODER_STEPS + HARD_STEPS,
+                learning_rate=1e-3,
+                warmup=200,
+                weight_decay=0.0,
+                ema=0.995,
+            ),
             build=build,
             batch=batch,
             loss=loss,

@@ -45,6 +45,7 @@ class Schedule:
     clip: float = 1.0
     ema: float = 0.0
     muon: bool = False  # for the matrices of repeated blocks; AdamW has the rest
+    muon_filters: bool = False  # for their convolutions too, each taken as a matrix (out, in · kernel)
     bfloat16: bool = True
 
     def rate(self, step: int) -> float:
@@ -195,7 +196,8 @@ class _State:
         self.module = recipe.build()
         self.step = 0
         self._named = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
-        self._optimizers = _optimizers(self.module, self._named, recipe.schedule)
+        self._held = _as_held(self._named, recipe.schedule)
+        self._optimizers = _optimizers(self.module, self._held, recipe.schedule)
         self._ema = {n: p.detach().clone() for n, p in self._named.items()} if recipe.schedule.ema else {}
 
     def advance(self) -> tuple[float, Measures]:
@@ -216,6 +218,10 @@ class _State:
             parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._named.values(), schedule.clip)
+        for name, held in self._held.items():
+            grad = self._named[name].grad
+            if held is not self._named[name]:
+                held.grad = None if grad is None else grad.flatten(1)
         for optimizer in self._optimizers:
             optimizer.step()
         self.step += 1
@@ -238,7 +244,7 @@ class _State:
     def save(self, path: Path) -> None:
         tensors = {f"module.{n}": t for n, t in self.module.state_dict().items()}
         tensors |= {f"ema.{n}": t for n, t in self._ema.items()}
-        for name, parameter in self._named.items():
+        for name, parameter in self._held.items():
             for optimizer in self._optimizers:
                 for key, value in optimizer.state.get(parameter, {}).items():
                     tensors[f"optimizer.{key}.{name}"] = value
@@ -316,11 +322,25 @@ def _optimizers(
     return optimizers
 
 
+def _as_held(named: Mapping[str, nn.Parameter], schedule: Schedule) -> dict[str, nn.Parameter]:
+    """The parameters as optimisers hold them: filters that are Muon's as matrices, on the same memory."""
+    held = dict(named)
+    if schedule.muon and schedule.muon_filters:
+        for name, parameter in named.items():
+            if parameter.ndim > 2 and _is_in_block(name):
+                held[name] = nn.Parameter(parameter.data.view(len(parameter), -1))
+    return held
+
+
 def _block_matrices(module: nn.Module, named: Mapping[str, nn.Parameter]) -> set[str]:
     """Names of the matrices inside numbered blocks: Muon is not for embeddings, inputs and outputs."""
     tables = {f"{name}.weight" for name, part in module.named_modules() if isinstance(part, nn.Embedding)}
     return {
         name
         for name, parameter in named.items()
-        if parameter.ndim == 2 and name not in tables and any(part.isdigit() for part in name.split("."))
+        if parameter.ndim == 2 and name not in tables and _is_in_block(name)
     }
+
+
+def _is_in_block(name: str) -> bool:
+    return any(part.isdigit() for part in name.split("."))

@@ -40,6 +40,10 @@ AUTOENCODER, TEXT, TRANSFORMER = "video-autoencoder", "video-text", "video"
 LATENT_NOISE = 0.08  # of the latents' deviation
 FIRST_FRAME_SHARE = 1 / 3  # of the batches in which the first picture is given
 AUTOENCODER_BATCH = 4
+AUTOENCODER_STEPS, WHOLE_STEPS = 4000, 1000
+CROP, GRID = 32, 8  # pixels: the side of what is cut out, and the raster of its corners
+"""Most steps take quarters of four times as many clips: as fast, and the frames of a clip are much alike.
+The last ones take whole clips, as does the attention of the middle layers."""
 
 
 def to_clips(renders: np.ndarray) -> Tensor:
@@ -55,8 +59,11 @@ def autoencoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
     check = known_pool(Modality.VIDEO, runs, report, held_out=True)
 
     def batch(step: int) -> Tensor:
-        renders, _ = pool.sample(np.random.default_rng([TRAIN_SEED, step]), AUTOENCODER_BATCH)
-        return to_clips(renders).to(memory_format=torch.channels_last_3d)
+        rng = np.random.default_rng([TRAIN_SEED, step])
+        whole = step >= AUTOENCODER_STEPS - WHOLE_STEPS
+        renders, _ = pool.sample(rng, AUTOENCODER_BATCH if whole else 4 * AUTOENCODER_BATCH)
+        clips = to_clips(renders if whole else _cut_out(renders, rng))
+        return clips.to(memory_format=torch.channels_last_3d)
 
     def loss(module: nn.Module, clips: Tensor) -> tuple[Tensor, Measures]:
         autoencoder = _autoencoder(module)
@@ -93,15 +100,20 @@ def autoencoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
     def build() -> nn.Module:
         torch.manual_seed(0)
         autoencoder: nn.Module = build_video_autoencoder()
-        for parameter in autoencoder.parameters():
-            if parameter.ndim == 5:  # the layout in which convolutions are fast on a CPU
-                parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
         return autoencoder
 
     return [
         Recipe(
             name=AUTOENCODER,
-            schedule=Schedule(steps=6000, learning_rate=1e-3, warmup=100, weight_decay=0.0, ema=0.995),
+            schedule=Schedule(
+                steps=AUTOENCODER_STEPS,
+                learning_rate=3e-3,
+                warmup=100,
+                weight_decay=0.0,
+                ema=0.995,
+                muon=True,
+                muon_filters=True,
+            ),
             build=build,
             batch=batch,
             loss=loss,
@@ -109,6 +121,14 @@ def autoencoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
             export=export,
         )
     ]
+
+
+def _cut_out(renders: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random quarter of each clip, (b, t, 64, 64, 3) → (b, t, 32, 32, 3)."""
+    corners = GRID * rng.integers((renders.shape[2] - CROP) // GRID + 1, size=(len(renders), 2))
+    return np.stack(
+        [clip[:, y : y + CROP, x : x + CROP] for clip, (y, x) in zip(renders, corners, strict=True)]
+    )
 
 
 def _edges(clips: Tensor) -> Tensor:

@@ -158,3 +158,59 @@ def test_rate_warms_up_and_falls() -> None:
     assert max(rates) == pytest.approx(1.0)
     assert rates[-1] == pytest.approx(0.1, abs=0.01)
     assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def convolutions(steps: int = 12) -> Recipe:
+    """A regression by a residual convolution in a numbered block."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList([nn.Conv2d(3, 6, 3, padding=1)])
+            self.head = nn.Conv2d(6, 1, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.head(self.blocks[0](x).relu())
+            return y
+
+    def build() -> nn.Module:
+        torch.manual_seed(3)
+        return Net()
+
+    def batch(step: int) -> Tensor:
+        return torch.randn(8, 3, 6, 6, generator=torch.Generator().manual_seed(step))
+
+    def loss(module: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, float]]:
+        value = (module(x) - x.sum(1, keepdim=True)).square().mean()
+        return value, {"mse": value.item()}
+
+    schedule = Schedule(
+        steps=steps, learning_rate=1e-2, warmup=2, ema=0.9, muon=True, muon_filters=True, bfloat16=False
+    )
+    made = recipe(steps, build=build, batch=batch, loss=loss, schedule=schedule, name="filters")
+    return replace(made, evaluate=lambda module: {"error": loss(module, batch(10**6))[0].item()})
+
+
+def test_filters_are_muons_as_matrices_on_the_memory_of_the_module() -> None:
+    state = trainer._State(convolutions())
+    (muon,) = (o for o in state._optimizers if isinstance(o, torch.optim.Muon))
+    (filters,) = muon.param_groups[0]["params"]
+    weight = state.module.blocks[0].weight  # type: ignore[union-attr, index]
+    assert filters.shape == (6, 27)
+    before = weight.detach().clone()
+    state.advance()
+    moved = (weight - before).flatten(1)
+    assert torch.equal(filters, weight.flatten(1))
+    # What is special about Muon's steps: along all directions more alike than the slope is.
+    assert filters.grad is not None
+    step, slope = (torch.linalg.svdvals(matrix.detach()) for matrix in (moved, filters.grad))
+    assert step[-1] / step[0] > 4 * slope[-1] / slope[0]
+
+
+def test_filters_resume_exactly(tmp_path: Path) -> None:
+    train(convolutions(), tmp_path / "whole")
+    train(convolutions(), tmp_path / "parts", stop_after=5)
+    train(convolutions(), tmp_path / "parts")
+    whole, parts = (load_file(tmp_path / name / CHECKPOINT) for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)

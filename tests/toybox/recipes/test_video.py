@@ -13,6 +13,7 @@ from diffusers import WanPipeline
 from modaverse.toybox.recipes import renders, text, video
 from modaverse.toybox.recipes.registry import recipes
 from modaverse.toybox.recipes.trainer import Recipe, train
+from modaverse.toybox.recipes.video_parts import LATENT_CHANNELS, LATENT_SHAPE
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +37,9 @@ def test_from_renders_to_a_pipeline(tmp_path: Path) -> None:
         assert recipe.name == part
         train(steps(recipe, 2), tmp_path / part)
     latents = np.load(tmp_path / "video" / "latents.npy").astype(np.float32)
-    assert latents.shape == (100, 16, 3, 8, 8)
+    assert latents.shape == (100, *LATENT_SHAPE)
     assert np.abs(latents.mean((0, 2, 3, 4))).max() < 0.1
-    assert latents.std((0, 2, 3, 4)) == pytest.approx(np.ones(16), abs=0.1)
+    assert latents.std((0, 2, 3, 4)) == pytest.approx(np.ones(LATENT_CHANNELS), abs=0.1)
     pipeline = WanPipeline.from_pretrained(tmp_path / "video" / "export", dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     made = pipeline(
