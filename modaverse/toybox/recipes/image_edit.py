@@ -144,7 +144,7 @@ def edit_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
         Recipe(
             name=PART,
             schedule=Schedule(
-                steps=3_000,
+                steps=6_000,
                 learning_rate=2e-3,
                 warmup=200,
                 weight_decay=0.01,
