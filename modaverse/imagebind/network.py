@@ -7,7 +7,7 @@ loads key for key. The published *weights* are for non-commercial use (CC BY-NC-
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -229,15 +229,27 @@ class ImageBind(nn.Module):
         with open_checkpoint(Path(path)) as weights:
             if config is None:
                 config = ImageBindConfig.from_dict(weights.config or {})
+            parts = {key.split(".")[1] for key in weights.keys if key.count(".")}
+            found = [name for name in MODALITIES if name in parts]
             if modalities is None:
-                found = {key.split(".")[1] for key in weights.keys if key.count(".")}
-                modalities = [name for name in MODALITIES if name in found] or None
+                modalities = found or None
+            elif found:
+                _check_held(path, _checked_modalities(modalities), found)
             with torch.device("meta"):
                 net = cls(config, modalities=modalities)
             state = {key: weights.tensor(key) for key in weights.keys if net._concerns(key)}
             state = {key: value.to(device=device, dtype=dtype or value.dtype) for key, value in state.items()}
             net.load_state_dict(state, assign=True)
         return net.eval()
+
+
+def _check_held(path: str | Path, asked: Sequence[str], found: Sequence[str]) -> None:
+    lacking = [name for name in asked if name not in found]
+    if lacking:
+        raise CheckpointError(
+            f"{path} has no weights for {' and '.join(lacking)}",
+            hint=f"It has those for {', '.join(found)}. Take weights that have all that is needed.",
+        )
 
 
 def _checked_modalities(modalities: Iterable[str] | None) -> tuple[str, ...]:

@@ -213,3 +213,13 @@ def test_a_folder_that_cannot_be_written_is_named(small: ImageBind, tmp_path: Pa
 def test_batch_bound_is_checked(small_config: ImageBindConfig) -> None:
     with pytest.raises(SettingsError):
         ImageBindEncoder(ImageBind(small_config, modalities="imu"), views_per_batch=0)
+
+
+def test_a_trunk_that_the_file_lacks_is_named(small_config: ImageBindConfig, tmp_path: Path) -> None:
+    seeing = ImageBind(small_config, modalities=("vision",))
+    ImageBindEncoder(seeing).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="no weights for text and audio") as caught:
+        ImageBindEncoder.from_pretrained(tmp_path, modalities=("vision", "text", "audio"))
+    assert "vision" in (caught.value.hint or "")
+    assert "size mismatch" not in str(caught.value)
+    assert "Missing key" not in str(caught.value)
