@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modaverse.assembly import load_language, media_limits, pick_device, text_tokenizer
 from modaverse.context import Modality
@@ -60,6 +61,7 @@ class Parts:
             for modality, card in self._cards.items()
         }
         self._fingerprints: dict[str, str] = {}
+        self._autoencoders: dict[str, Any] = {}
 
     # ------------------------------------------------------------------------------- what is there
 
@@ -75,13 +77,27 @@ class Parts:
                 return [path if path.is_file() else path / "model.safetensors"]
             case "judge", _, modality:
                 return [self._judge_folder / f"{modality}.safetensors"]
+            case "autoencoder", _, modality:
+                folder = self._folder(modality)
+                # Before its transformer is trained, an autoencoder lies alone.
+                alone = not (folder / "vae").is_dir() and (folder / "config.json").is_file()
+                return [(folder if alone else folder / "vae") / "config.json"]
             case modality, _, _:
-                if modality not in self._folders:
-                    raise SettingsError(
-                        f"nothing in the profile {self.profile.name} makes {modality}",
-                        hint="Add a generator card to the profile, or choose other rows.",
-                    )
-                return [self._folders[Modality(modality)] / "model_index.json"]
+                return [self._folder(modality) / "model_index.json"]
+
+    def _folder(self, modality: str) -> Path:
+        """Of what makes a modality.
+
+        Raises:
+            SettingsError: the profile has nothing that does.
+        """
+        if modality not in self._folders:
+            raise SettingsError(
+                f"nothing in the profile {self.profile.name} makes {modality}",
+                hint="Add a generator card to the profile, or choose other rows.",
+            )
+        folder: Path = self._folders[Modality(modality)]
+        return folder
 
     def missing(self, names: Iterable[str]) -> list[Path]:
         """Files that are not there, of those that the parts named need."""
@@ -182,6 +198,25 @@ class Parts:
         self.require([modality])
         calls = (call for call in self._cards[modality].calls if call.makes is modality and not call.source)
         return self.generators[next(calls).model]
+
+    def autoencoder(self, modality: Modality) -> Any:
+        """The autoencoder of what makes this modality, in single precision on the CPU.
+
+        Raises:
+            ModelNotFound: its weights are not there.
+        """
+        from diffusers import AutoModel
+
+        name = f"autoencoder-{modality}"
+        if name not in self._autoencoders:
+            self.require([name])
+            with warnings.catch_warnings():
+                warnings.filterwarnings(
+                    "ignore", message=".*weight_norm.* is deprecated", category=FutureWarning
+                )
+                model = AutoModel.from_pretrained(str(self._files(name)[0].parent))
+            self._autoencoders[name] = model.float().eval()
+        return self._autoencoders[name]
 
     def _open(self, modality: Modality) -> list[Generator]:
         folder, card = self._folders[modality], self._cards[modality]
