@@ -230,17 +230,18 @@ def encoder_row(modality: Modality) -> Row:
         needs=("encoder",),
         bars=(Bar("thing", "thing"), *((Bar("colour", "colour"),) if colours else ())),
         count=200,
-        cases=partial(_encoder_cases, modality),
+        cases=partial(held_out_renders, "encoder", 500_000, modality),
         run=partial(_run_encoder, modality),
         chunk=50,
     )
 
 
-def _encoder_cases(modality: Modality, count: int, seed: int) -> list[Case]:
-    rng = random.Random(f"encoder:{modality}:{seed}")
+def held_out_renders(name: str, first: int, modality: Modality, count: int, seed: int) -> list[Case]:
+    """Cases that give a fresh render of a held-out scene each; renders are numbered from `first`."""
+    rng = random.Random(f"{name}:{modality}:{seed}")
     scenes = [random_scene_of(modality, rng, held_out=True) for _ in range(count)]
     return [
-        Case(f"{i:04d}", seed=i, parts=(fresh(scene, 500_000 + i),), scene=scene)
+        Case(f"{i:04d}", seed=i, parts=(fresh(scene, first + i),), scene=scene)
         for i, scene in enumerate(scenes)
     ]
 

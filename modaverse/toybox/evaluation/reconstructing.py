@@ -5,7 +5,6 @@ No transformer can make what its decoder cannot show, so this comes before train
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -16,12 +15,12 @@ from torch import Tensor
 
 from modaverse.context import Modality
 from modaverse.interfaces import Decoded, Frames, Pixels, Waveform
-from modaverse.toybox.evaluation.alone import agreement, random_scene_of
+from modaverse.toybox.evaluation.alone import agreement, held_out_renders
 from modaverse.toybox.evaluation.making import BATCH
 from modaverse.toybox.evaluation.parts import Parts
 from modaverse.toybox.evaluation.row import Bar, Case, Outcome, Row
 from modaverse.toybox.evaluation.seeing import shown
-from modaverse.toybox.evaluation.specimens import as_kept, fresh, given, make
+from modaverse.toybox.evaluation.specimens import as_kept, given, make
 from modaverse.toybox.judge import QUESTIONS
 from modaverse.toybox.recipes.audio import to_sounds
 from modaverse.toybox.recipes.image import to_pixels
@@ -30,7 +29,6 @@ from modaverse.toybox.wordings.wishes import wish_for
 
 ENOUGH = 0.98
 _PLURAL = {Modality.IMAGE: "pictures", Modality.VIDEO: "clips", Modality.AUDIO: "sounds"}
-_FIRST = 800_000  # numbers of renders, apart from other rows'
 
 
 def reconstruction_row(modality: Modality) -> Row:
@@ -41,20 +39,10 @@ def reconstruction_row(modality: Modality) -> Row:
         needs=(f"autoencoder-{modality}", f"judge-{modality}"),
         bars=tuple(Bar(name, name, at_least=ENOUGH) for name in QUESTIONS[modality]),
         count=200,
-        cases=partial(_cases, modality),
+        cases=partial(held_out_renders, "autoencoder", 800_000, modality),
         run=partial(_run, modality),
         chunk=BATCH[modality],
     )
-
-
-def _cases(modality: Modality, count: int, seed: int) -> list[Case]:
-
-    rng = random.Random(f"autoencoder:{modality}:{seed}")
-    scenes = [random_scene_of(modality, rng, held_out=True) for _ in range(count)]
-    return [
-        Case(f"{i:04d}", seed=i, parts=(fresh(scene, _FIRST + i),), scene=scene)
-        for i, scene in enumerate(scenes)
-    ]
 
 
 def _run(modality: Modality, parts: Parts, cases: Sequence[Case]) -> list[Outcome]:

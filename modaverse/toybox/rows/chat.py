@@ -197,7 +197,9 @@ class Chat:
                 else self.rng.choice((0, len(media)))
             )
             text = MARK * before + text + MARK * (len(media) - before)
-        text = text.replace(MARK, MARK * (1 + len(media) - text.count(MARK)), 1)  # a mark for each
+        left_over = len(media) - text.count(MARK)
+        if left_over > 0:
+            text = text.replace(MARK, MARK * (1 + left_over), 1)
         pieces = [piece.strip(" ") for piece in typed(text, self.rng, hurry=self.hurry).split(MARK)]
         parts: list[RowPart] = []
         for index, piece in enumerate(pieces):
