@@ -40,7 +40,7 @@ AUTOENCODER, TEXT, TRANSFORMER = "video-autoencoder", "video-text", "video"
 LATENT_NOISE = 0.08  # of the latents' deviation
 FIRST_FRAME_SHARE = 1 / 3  # of the batches in which the first picture is given
 AUTOENCODER_BATCH = 4
-AUTOENCODER_STEPS, WHOLE_STEPS = 4000, 1000
+AUTOENCODER_STEPS, WHOLE_STEPS = 7000, 1000
 CROP, GRID = 32, 8  # pixels: the side of what is cut out, and the raster of its corners
 """Most steps take quarters of four times as many clips: as fast, and the frames of a clip are much alike.
 The last ones take whole clips, as does the attention of the middle layers."""
@@ -66,18 +66,19 @@ def autoencoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
         return clips.to(memory_format=torch.channels_last_3d)
 
     def loss(module: nn.Module, clips: Tensor) -> tuple[Tensor, Measures]:
+        # Squares, not absolute values: those let thin outlines and small patterns go where a code is this short.
         autoencoder = _autoencoder(module)
         posterior = autoencoder.encode(clips).latent_dist
         latents = posterior.sample()
         latents = latents + LATENT_NOISE * latents.detach().std() * torch.randn_like(latents)
         made = autoencoder.decode(latents).sample.float()
         parts = {
-            "l1": F.l1_loss(made, clips),
-            "edges": F.l1_loss(_edges(made), _edges(clips)),
-            "motion": F.l1_loss(made.diff(dim=2), clips.diff(dim=2)),
+            "pixels": F.mse_loss(made, clips),
+            "edges": F.mse_loss(_edges(made), _edges(clips)),
+            "motion": F.mse_loss(made.diff(dim=2), clips.diff(dim=2)),
             "kl": posterior.kl().mean() / posterior.mean[0].numel(),
         }
-        total = parts["l1"] + parts["edges"] + 0.5 * parts["motion"] + 1e-4 * parts["kl"]
+        total = 10 * (parts["pixels"] + parts["edges"] + 0.5 * parts["motion"]) + 1e-4 * parts["kl"]
         return total, {name: value.item() for name, value in parts.items()}
 
     def evaluate(module: nn.Module) -> Measures:
