@@ -66,7 +66,7 @@ def autoencoder_recipes(runs: Path, report: PoolReport) -> list[Recipe]:
         return clips.to(memory_format=torch.channels_last_3d)
 
     def loss(module: nn.Module, clips: Tensor) -> tuple[Tensor, Measures]:
-        # Squares, not absolute values: those let thin outlines and small patterns go where a code is this short.
+        # Squares: with so short a code, absolute values let thin outlines and small patterns go.
         autoencoder = _autoencoder(module)
         posterior = autoencoder.encode(clips).latent_dist
         latents = posterior.sample()
