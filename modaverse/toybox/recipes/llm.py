@@ -113,7 +113,7 @@ def share_right(
 # ---------------------------------------------------------------------------------------- recipe
 
 
-def llm_recipes(runs: Path, report: PoolReport, *, steps: int = 4000) -> tuple[Recipe]:
+def llm_recipes(runs: Path, report: PoolReport, *, steps: int = 6500) -> tuple[Recipe]:
     """The one recipe of the LLM; it needs no pools."""
     tokenizer = load_tokenizer()
     pad = tokenizer.pad_token_id

@@ -32,7 +32,7 @@ from modaverse.toybox.world import (
 
 AnyScene = Scene | ClipScene | SoundScene
 
-COUNTS = {Modality.IMAGE: 40_000, Modality.VIDEO: 6_000, Modality.AUDIO: 12_000}
+COUNTS = {Modality.IMAGE: 40_000, Modality.VIDEO: 12_000, Modality.AUDIO: 12_000}
 UNKNOWN_COUNTS = {Modality.IMAGE: 15_000, Modality.VIDEO: 4_000, Modality.AUDIO: 5_000}
 CHECKS = 1_000
 TRAIN_SEED, CHECK_SEED = 1001, 1002
