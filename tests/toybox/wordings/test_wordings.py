@@ -67,6 +67,13 @@ def test_every_reference_exists(name: str) -> None:
                 )
 
 
+def test_marks_of_media_stand_only_where_media_are_given() -> None:
+    about_media = ("from.", "about.", "count.", "which.", "same.", "compare.", "pick.")
+    marked = {rule for rule, lines in requests().rules.items() if any("@" in line.source for line in lines)}
+    assert len(marked) > 20
+    assert all(rule.startswith(about_media) for rule in marked), sorted(marked)
+
+
 def test_there_are_hundreds_of_structures_for_each_kind_of_request() -> None:
     grammar = requests()
     for kind in ("image", "video", "audio"):
